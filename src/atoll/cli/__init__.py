@@ -1,0 +1,70 @@
+"""The ``atoll`` command: arguments → one call of the toolchain → text or JSON, or one message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from atoll import __version__
+from atoll.errors import INTERRUPTED, AtollError
+
+COMMANDS = {
+    "check": "Say which operators of a model would run on the Edge TPU, and why the others would not.",
+    "run": "Cut a model into segments and run them as a pipeline on several Edge TPUs.",
+    "zoo": "List and build standard networks with random weights.",
+}
+"""Each command lives in the module of its name and is imported when it is used: ``atoll --help`` stays quick."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"atoll.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="atoll %(version)s")
+def cli() -> None:
+    """Pipeline neural networks over several Coral Edge TPUs, with the hardware and without it.
+
+    Results go to standard output, progress and messages to standard error. Every kind of failure has an exit code of
+    its own: see docs/reference/exit-codes.md.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; the only place where exceptions become messages and exit codes."""
+    sys.exit(invoke(cli, arguments))
+
+
+def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code, with its error, if any, said on standard error."""
+    try:
+        return command.main(args=arguments, standalone_mode=False) or 0
+    except AtollError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(error.hint, err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough; what is still buffered has no place to go.
+        sys.stdout = None
+        return 0

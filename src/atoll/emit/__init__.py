@@ -1,0 +1,16 @@
+"""Writing down what was decided: packages, custom operators, file names, tokens."""
+
+from atoll.emit.compiled import Compiled, CompiledSegment, caching_token, segment_name
+from atoll.emit.package import region_package
+from atoll.emit.regions import CPU_SIGNATURE, CUSTOM_OP, with_custom_operators
+
+__all__ = [
+    "CPU_SIGNATURE",
+    "CUSTOM_OP",
+    "Compiled",
+    "CompiledSegment",
+    "caching_token",
+    "region_package",
+    "segment_name",
+    "with_custom_operators",
+]

@@ -1,0 +1,89 @@
+"""Durations of a stage's work and waits -> count, total, mean, percentiles and shares, in constant memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_BITS = 5
+_HALF = 1 << _BITS  # buckets per power of two: a bucket is at most 1/32 wide, its middle at most 1/64 off
+_BUCKETS = _HALF * (64 - _BITS)
+
+
+@dataclass(frozen=True, slots=True)
+class StageStats:
+    """What one stage did so far; times in seconds, all zero before its first item.
+
+    A stage's time on an item is copying inputs in, ``invoke`` and copying outputs out. The shares of the time
+    since its first item that it was busy, starved (waited for input) and held up (waited for room behind it)
+    add up to 1.
+    """
+
+    segment: int
+    count: int
+    total_s: float
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    wait_input_s: float
+    wait_output_s: float
+    busy_share: float
+    queued: int
+    """Items that waited in front of the stage when this was read."""
+
+
+class Meter:
+    """Counts of durations in logarithmic buckets; written by one thread, read by any."""
+
+    __slots__ = ("buckets", "busy", "count", "wait_input", "wait_output")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * _BUCKETS
+        self.count = self.busy = self.wait_input = self.wait_output = 0
+
+    def record(self, wait_input: int, busy: int, wait_output: int) -> None:
+        """Add one item's times in ns."""
+        shift = busy.bit_length() - _BITS - 1
+        self.buckets[busy if shift <= 0 else (shift << _BITS) + (busy >> shift)] += 1
+        if self.count:  # the wait for the very first item says nothing about the pipeline
+            self.wait_input += wait_input
+        self.busy += busy
+        self.wait_output += wait_output
+        self.count += 1
+
+    def percentiles(self, *shares: float) -> list[float]:
+        """For each share (ascending, 0 to 1) a duration in ns that this share did not exceed, ±1.6 %."""
+        buckets = list(self.buckets)
+        total = sum(buckets)
+        if not total:
+            return [0.0 for _ in shares]
+        result: list[float] = []
+        seen = 0
+        for index, count in enumerate(buckets):
+            seen += count
+            while len(result) < len(shares) and seen >= shares[len(result)] * total:
+                result.append(_middle(index))
+        return result
+
+    def read(self, segment: int, queued: int) -> StageStats:
+        count, busy, wait_input, wait_output = self.count, self.busy, self.wait_input, self.wait_output
+        p50, p95, p99 = self.percentiles(0.5, 0.95, 0.99)
+        return StageStats(
+            segment=segment,
+            count=count,
+            total_s=busy / 1e9,
+            mean_s=busy / count / 1e9 if count else 0.0,
+            p50_s=p50 / 1e9,
+            p95_s=p95 / 1e9,
+            p99_s=p99 / 1e9,
+            wait_input_s=wait_input / 1e9,
+            wait_output_s=wait_output / 1e9,
+            busy_share=busy / max(busy + wait_input + wait_output, 1),
+            queued=queued,
+        )
+
+
+def _middle(index: int) -> float:
+    """The middle of a bucket in ns."""
+    shift = max((index >> _BITS) - 1, 0)
+    return float((index - (shift << _BITS)) << shift) + ((1 << shift) - 1) / 2

@@ -1,0 +1,1 @@
+"""The Edge TPU as data: what the stages know about the chip."""
