@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from small_models import assert_equal, branched, chain, compiled, plain_interpreter, random_input, recurrent, run
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
+from atoll.device import delegate as delegate_internals
 from atoll.device import virtual as internals
 from atoll.errors import DeviceError
 from atoll.formats.tflite import model_bytes, parse_model
@@ -182,6 +184,28 @@ def test_ctrl_c_during_an_inference_stays_ctrl_c(save: Save, monkeypatch: pytest
         with pytest.raises(KeyboardInterrupt):
             interpreter.invoke()
     interpreter.invoke()
+
+
+def test_ctrl_c_that_no_kernel_could_catch(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raised at the entry of the callback it would leave the outputs stale and the invoke successful."""
+    interpreter = opened(save(compiled(branched(), [0], [3])))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delegate_internals, "_instance", interrupted)
+        patch.setattr(delegate_internals, "_fail", interrupted)
+        patch.setattr(sys, "unraisablehook", lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            interpreter.invoke()
+    interpreter.invoke()
+
+
+def test_compiled_operator_outside_of_the_main_graph() -> None:
+    model = compiled(branched(), [0])
+    with pytest.raises(DeviceError, match="graph 2 holds an Edge TPU operator"):
+        VirtualEdgeTpu().delegate(replace(model, graphs=(*model.graphs, model.graphs[0])))
 
 
 def test_failure_of_the_device_is_the_cause(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,13 +38,13 @@ def expected(graph: Graph, layout: Layout) -> dict[int, int]:
             for p in range(layout.spatial_positions):
                 for c in range(layout.inputs):
                     i = p * up4(layout.inputs) + c
-                    value = {
-                        Form.CONVOLUTION: lambda: weights[o, ky, kx, c],
-                        Form.SINGLE_CHANNEL: lambda: weights[0, ky, kx, o],
-                        Form.FULLY_CONNECTED: lambda: weights[o, p * layout.inputs + c],
-                    }[layout.form]()
+                    place = {
+                        Form.CONVOLUTION: (o, ky, kx, c),
+                        Form.SINGLE_CHANNEL: (0, ky, kx, o),
+                        Form.FULLY_CONNECTED: (o, p * layout.inputs + c),
+                    }[layout.form]
                     offset = ((i // 4) * taps + n) * 4 * lanes + (o % lanes) * 4 + i % 4
-                    found[start + offset] = stored_byte(int(value), layout.signed)
+                    found[start + offset] = stored_byte(int(weights[place]), layout.signed)
     return found
 
 
@@ -58,7 +58,7 @@ def test_every_weight_lies_where_the_formula_says(graph):
     np.testing.assert_array_equal(packed[at], np.fromiter(places.values(), np.uint8))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(layers())
 def test_size_is_the_rule_of_the_table(graph):
     operator = graph.operators[0]
@@ -71,7 +71,7 @@ def test_size_is_the_rule_of_the_table(graph):
     assert len(packed) == layer_bytes(graph, operator) == -(-size // 64) * 64
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(layers())
 def test_unpacking_is_the_inverse(graph):
     operator, weights = graph.operators[0], graph.tensors[1]
@@ -96,7 +96,7 @@ def test_unpacking_is_the_inverse(graph):
         np.testing.assert_array_equal(unpacked.multipliers, products * factor)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(layers())
 def test_packing_what_was_unpacked_gives_the_same_bytes(graph):
     """The packed form is complete: nothing that the chip reads is lost on the way back."""

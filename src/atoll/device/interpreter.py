@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from atoll.device.delegate import CUSTOM_OP, Delegate
+from atoll.device.delegate import CUSTOM_OP, NODE_NAME, Delegate
 from atoll.device.inventory import select
 from atoll.device.virtual import RESOLVER, VirtualEdgeTpu
 from atoll.errors import InvalidModelError
@@ -34,13 +34,18 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
             RuntimeError: as LiteRT raises it; ``__cause__`` is the device's own exception.
             KeyboardInterrupt: Ctrl-C while the device was running (as RuntimeError it would go unrecognised).
         """
+        progress = self._delegate.progress
+        progress.pending = progress.kernels
         try:
             super().invoke()
         except RuntimeError as failure:
             error, self._delegate.error = self._delegate.error, None
-            if isinstance(error, KeyboardInterrupt):
-                raise error from None
+            unheard = error is None and str(failure).endswith(f"({NODE_NAME}) failed to invoke.")
+            if unheard or isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
             raise failure from error
+        if progress.pending:  # see Progress: nothing but Ctrl-C goes unheard
+            raise KeyboardInterrupt
 
 
 def make_interpreter(

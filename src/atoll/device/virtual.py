@@ -13,7 +13,7 @@ from typing import Literal
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device.clock import wait_until
-from atoll.device.delegate import Delegate, Node, TensorView
+from atoll.device.delegate import CUSTOM_OP, Delegate, Node, TensorView
 from atoll.errors import DeviceError
 from atoll.formats.tflite import model_bytes
 from atoll.ir import Model
@@ -52,7 +52,8 @@ class VirtualEdgeTpu:
         """The delegate for an interpreter of the compiled file ``model``, whose kernels come from ``resolver``.
 
         Raises:
-            DeviceError: the file does not keep its original operators, as those of the vendor's compiler.
+            DeviceError: the file does not keep its original operators, as those of the vendor's compiler, or
+                has compiled operators outside of its main graph.
         """
         delegate = Delegate(partial(_Program, self, model, _original_graph(model), resolver))
         self._delegates.add(delegate)
@@ -116,6 +117,12 @@ class _Program:
 
 
 def _original_graph(model: Model) -> int:
+    for number, graph in enumerate(model.graphs[1:], 1):
+        if any(operator.custom_code == CUSTOM_OP for operator in graph.operators):
+            raise DeviceError(
+                f"{model.path or 'the model'}: graph {number} holds an Edge TPU operator; only graph 0 may",
+                "Compile the original model again.",
+            )
     for signature in model.signatures:
         if signature.key == CPU_SIGNATURE and signature.graph != 0:
             return signature.graph

@@ -47,7 +47,7 @@ def unpack_layer(blob: Bytes | npt.NDArray[np.uint8], layout: Layout, zero_point
     words = data[: layout.payload_bytes].view("<u4")
     blocked = words.reshape(layout.blocks, -1, layout.lanes)
     top = layout.header_words
-    header = blocked[:, :top].transpose(1, 0, 2).reshape(top, -1)[:, : layout.outputs]
+    header = blocked[:, :top].transpose(1, 0, 2).reshape(top, layout.blocks * layout.lanes)[:, : layout.outputs]
     rows = iter(header)
     multipliers = next(rows).view(np.float32).copy() if layout.has_scale else None
     bias = next(rows).view(np.int32).copy() if layout.has_bias else np.zeros(layout.outputs, np.int32)

@@ -7,6 +7,7 @@ a deep random network fades until every image gives the same answer.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from atoll.zoo.network import Activation, Layer, Network
 Int8 = npt.NDArray[np.int8]
 
 CALIBRATION_IMAGES = 8
+
+# Other images reach further than the few that set the ranges.
+_HEADROOM = 1.25
+_RELU6_BOUND = 6.0
 
 # Deviation before ReLU6, so that some values reach the limit at 6, as they do in trained networks.
 _RELU6_GAIN = 2.0
@@ -65,13 +70,14 @@ class Calibrated:
         return {layer.name: value for layer, value in steps}
 
 
-def calibrate(network: Network, proxy: Network, seed: int) -> Calibrated:
+def calibrate(network: Network, seed: int) -> Calibrated:
     """Draw the weights and fold the statistics of a pass over ``CALIBRATION_IMAGES`` images into them.
 
-    ``proxy`` is the same architecture at a lower resolution: the statistics hardly depend on it, the time does.
     Equal seeds give equal weights everywhere; scales and biases depend on how the BLAS library at hand rounds.
     """
-    generators = {layer.name: np.random.default_rng([seed, i]) for i, layer in enumerate(proxy.layers) if layer.filter}
+    generators = {
+        layer.name: np.random.default_rng([seed, i]) for i, layer in enumerate(network.layers) if layer.filter
+    }
     weights: dict[str, Weights] = {}
 
     def draw(layer: Layer) -> Int8:
@@ -81,10 +87,11 @@ def calibrate(network: Network, proxy: Network, seed: int) -> Calibrated:
         weights[layer.name] = _fold(layer, raw, values, generators[layer.name])
         return weights[layer.name]
 
-    inputs = images(proxy.input.shape[1:], CALIBRATION_IMAGES, seed)
+    inputs = images(network.input.shape[1:], CALIBRATION_IMAGES, seed)
     ranges = {network.input.name: (-1.0, 1.0)}
-    for layer, value in _evaluate(proxy, inputs, draw, fold):
-        ranges[layer.name] = float(value.min()), float(value.max())
+    for layer, value in _evaluate(network, inputs, draw, fold):
+        headroom = _HEADROOM if layer.filter and not layer.batch_norm else 1.0
+        ranges[layer.name] = headroom * float(value.min()), headroom * float(value.max())
     return Calibrated(network, weights, ranges)
 
 
@@ -150,4 +157,6 @@ def _draw(layer: Layer, rng: np.random.Generator) -> Int8:
     image, which leaves nothing of it after a dozen layers.
     """
     values: Int8 = np.take(_NORMAL, rng.integers(0, 256, layer.filter, np.uint8))
-    return values // 2 + np.int8(32) if layer.kind == "DEPTHWISE_CONV_2D" else values
+    if layer.kind == "DEPTHWISE_CONV_2D":
+        values = values // np.int8(2) + np.int8(32)
+    return values

@@ -94,13 +94,7 @@ def build(name: str, seed: int = 0) -> Model:
     if seed < 0:
         raise UsageError(f"seed {seed} is negative", "use 0 or more")
     network = recipe.declare(recipe.resolution)
-    proxy = recipe.declare(calibration_resolution(recipe.resolution))
-    return quantize(calibrate(network, proxy, seed), f"atoll zoo {name} seed {seed}: random weights")
-
-
-def calibration_resolution(resolution: int) -> int:
-    """About half, a multiple of 32 (poolings stay even), and enough for the smallest map to have several cells."""
-    return min(resolution, max(96, resolution // 64 * 32))
+    return quantize(calibrate(network, seed), f"atoll zoo {name} seed {seed}: random weights")
 
 
 def _suggestion(name: str) -> str:

@@ -55,8 +55,8 @@ def _windows(layer: Layer, x: Array, kernel: tuple[int, int], fill: float = 0.0)
     borders = [(0, 0)] + [extent(x.shape[1 + i], kernel[i], stride, padding)[1:] for i in (0, 1)] + [(0, 0)]
     if any(map(any, borders)):
         x = np.pad(x, borders, constant_values=fill)
-    views: Array = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))
-    return views[:, ::stride, ::stride].transpose(0, 1, 2, 4, 5, 3)
+    views = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))[:, ::stride, ::stride]
+    return np.moveaxis(views, 3, 5)
 
 
 def _reduce_windows(ufunc: np.ufunc, layer: Layer, x: Array, fill: float) -> Array:

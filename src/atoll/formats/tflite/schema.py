@@ -81,7 +81,7 @@ class OptionsTable(GeneratedTable):
 
 @functools.cache
 def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _frozen(value: Any) -> Any:

@@ -1,0 +1,157 @@
+"""Measured capacities in ../shared/data → coefficients of ``atoll.memory.reserve``, with the error on held-out data.
+
+Prints a table; writes nothing. Run: ``python benchmarks/fit_reserve.py``. Observations are bounds on R, the rows per
+tile that the compiler keeps back, against x, the rows per tile of the largest input.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atoll.memory.reserve import input_rows
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+ROWS, TILES, MIB = 2048, 16, 4096
+"""Rows per tile, tiles, rows per MiB."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """``low <= R <= high`` (rows per tile) for an executable whose largest input takes ``x`` rows per tile."""
+
+    what: str
+    x: float
+    low: float
+    high: float
+
+    def error(self, rows: float) -> float:
+        """Rows by which a prediction misses the bounds."""
+        return max(self.low - rows, rows - self.high, 0.0)
+
+
+IMAGE = {224: (1, 224, 224, 3), 300: (1, 300, 300, 3), 320: (1, 320, 320, 3), 512: (1, 512, 512, 3)}
+
+STATED = {
+    # ../shared/facts/memory.md, "What the reports count".
+    "16": [
+        ("MobileNetV1 1.0", IMAGE[224], 67, 67),
+        ("SSD front segment", IMAGE[300], 118, 118),
+        ("SSD middle segment", (1, 10, 10, 1024), 24, 49),
+        ("SSD last segment", (1, 19, 19, 512), 67, 69),
+    ],
+    "2.0": [
+        ("MobileNetV1 0.25", (1, 128, 128, 3), 3, 3),
+        ("MobileNetV1 0.5", (1, 160, 160, 3), 80, 80),
+        ("MobileNetV1 0.75", (1, 192, 192, 3), 144, 144),
+        ("MobileNetV1 1.0", IMAGE[224], 224, 224),
+        ("MobileNetV2 1.0", IMAGE[224], 280, 280),
+        ("deeplab, either", (1, 513, 513, 3), 342, 442),
+    ],
+}
+
+LOGGED = {
+    # Entries of vendor_logs.json whose input size is public: (part of the model's name, version) -> shape.
+    "16": [("efficientdet_lite0", "16", IMAGE[320]), ("efficientdet_lite3_512", "16", IMAGE[512])],
+    "15": [
+        ("mobilenet_v2_1.0_224_quant", "15", IMAGE[224]),
+        ("mobilenet_ssd_v2_coco", "15", IMAGE[300]),
+        ("ggcnn", "15", (1, 300, 300, 1)),
+    ],
+}
+
+
+def stated(generation: str) -> list[Observation]:
+    return [
+        Observation(what, input_rows([shape]), low, high) for what, shape, low, high in STATED.get(generation, [])
+    ]
+
+
+def logged(generation: str) -> list[Observation]:
+    """Used + remaining, each printed to 0.01 MiB, is the capacity 16 · (2048 - R) rows."""
+    found = []
+    for entry in json.loads((DATA / "vendor_logs.json").read_text()):
+        for part, version, shape in LOGGED.get(generation, []):
+            for model in entry["models"]:
+                name, remaining = model.get("input_model") or "", model.get("on_chip_remaining")
+                if part in name and remaining and (entry["version"] or "").startswith(version):
+                    capacity = (model["on_chip_used"]["bytes_approx"] + remaining["bytes_approx"]) / 256
+                    slack = 0.01 * MIB / TILES
+                    rows = ROWS - capacity / TILES
+                    found.append(Observation(name, input_rows([shape]), rows - slack, rows + slack))
+    return found
+
+
+def swept() -> list[Observation]:
+    """Bounds from the convolution nets (compiler 16): what a segment caches fits, one layer more does not."""
+    bounds: dict[int, list[float]] = {}
+    with (DATA / "sweeps" / "conv_segments.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if int(line["segments"]) > 1]
+    for line in lines:
+        filters = int(line["filters"])
+        layer = math.ceil(filters / 64) * (2 + 9 * math.ceil(filters / 4))  # no bias row: the biases are zero
+        on, off = (json.loads(line[f"{side}_chip_MiB_per_segment"]) for side in ("on", "off"))
+        for segment, (cached, streamed) in enumerate(zip(on, off)):
+            channels = filters if segment else 3
+            whole = round(cached * MIB / layer) * layer
+            low = ROWS - (whole + layer) / TILES if streamed else 0.0
+            known = bounds.setdefault(channels, [0.0, ROWS])
+            known[0], known[1] = max(known[0], low), min(known[1], ROWS - whole / TILES)
+    found = [
+        Observation(f"convolutions on 64×64×{c}", input_rows([(1, 64, 64, c)]), low, high)
+        for c, (low, high) in sorted(bounds.items())
+    ]
+    # Loose bounds say nothing: keep the three tightest on either side.
+    return sorted(found, key=lambda item: -item.low)[:3] + sorted(found, key=lambda item: item.high)[:3]
+
+
+FORMS: dict[str, Callable[[float], list[float]]] = {
+    "a": lambda x: [1.0],
+    "a + b·x": lambda x: [1.0, x],
+    "a + b·sqrt(x)": lambda x: [1.0, math.sqrt(x)],
+    "a + b·ln(x)": lambda x: [1.0, math.log(x)],
+}
+
+
+def fit(observations: Sequence[Observation], form: Callable[[float], list[float]]) -> np.ndarray:
+    """Least squares where a prediction within the bounds costs nothing, by moving targets into the bounds."""
+    matrix = np.array([form(item.x) for item in observations])
+    low, high = (np.array([getattr(item, side) for item in observations]) for side in ("low", "high"))
+    targets = np.clip(np.full(len(observations), 100.0), low, high)
+    for _ in range(500):
+        coefficients = np.linalg.lstsq(matrix, targets, rcond=None)[0]
+        targets = np.clip(matrix @ coefficients, low, high)
+    return coefficients
+
+
+def held_out(observations: Sequence[Observation], form: Callable[[float], list[float]]) -> list[float]:
+    """Errors in rows per tile on each observation, predicted from the others."""
+    errors = []
+    for index, item in enumerate(observations):
+        others = [*observations[:index], *observations[index + 1 :]]
+        errors.append(item.error(max(0.0, float(fit(others, form) @ form(item.x)))))
+    return errors
+
+
+def main() -> None:
+    sets = {name: stated(name) + logged(name) + (swept() if name == "16" else []) for name in ("16", "15", "2.0")}
+    for name, observations in sets.items():
+        print(f"compiler {name}: {len(observations)} observations")
+        for label, form in FORMS.items():
+            coefficients, errors = fit(observations, form), held_out(observations, form)
+            mean, worst = sum(errors) / len(errors), max(errors)
+            numbers = ", ".join(f"{value:.2f}" for value in coefficients)
+            print(f"  R = {label:14} [{numbers}]  held out: mean {mean:.0f} rows, worst {worst:.0f}")
+        for item in observations:
+            best = [f"{float(fit(observations, form) @ form(item.x)):.0f}" for form in FORMS.values()]
+            print(f"    {item.what:50} x {item.x:6.1f}  R {item.low:.0f}..{item.high:.0f}  fits {', '.join(best)}")
+
+
+if __name__ == "__main__":
+    main()

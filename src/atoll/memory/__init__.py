@@ -1,0 +1,30 @@
+"""Parameters of one or more models → what stays on the chip, where, and what is streamed."""
+
+from atoll.memory.layers import model_parameters
+from atoll.memory.plan import (
+    LayerKind,
+    LayerParameters,
+    LayerPlan,
+    MemoryPlan,
+    ModelParameters,
+    ModelPlan,
+    Placement,
+)
+from atoll.memory.planner import plan_memory, select_cached
+from atoll.memory.reserve import reserve_rows
+from atoll.memory.verify import verify_plan
+
+__all__ = [
+    "LayerKind",
+    "LayerParameters",
+    "LayerPlan",
+    "MemoryPlan",
+    "ModelParameters",
+    "ModelPlan",
+    "Placement",
+    "model_parameters",
+    "plan_memory",
+    "reserve_rows",
+    "select_cached",
+    "verify_plan",
+]

@@ -1,0 +1,32 @@
+"""What all tests share: where the measured data lies, and the marks that skip without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("atoll", deadline=None, print_blob=True)  # machines differ: no test depends on the clock
+settings.load_profile("atoll")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of measured facts and real models beside the repository."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("../shared/data is not here: real models cannot be tested")
+    return SHARED
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``real_model``: every .tflite file of ../shared; ``original_model``: those that are not compiled."""
+    for name, folders in (("real_model", ("",)), ("original_model", ("uncompiled", "random"))):
+        if name in metafunc.fixturenames:
+            found = sorted(p for f in folders for p in (SHARED / "data/models" / f).glob("**/*.tflite"))
+            skip = pytest.mark.skip(reason="../shared/data is not here: real models cannot be tested")
+            metafunc.parametrize(
+                name, found or [pytest.param(None, marks=skip)], ids=[p.stem[:40] for p in found] or ["absent"]
+            )

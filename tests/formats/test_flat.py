@@ -1,0 +1,98 @@
+"""The declarative codec: what is written is read back, and damaged bytes are refused, never followed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atoll.formats import flat
+from atoll.formats.flat import FlatError, Ints, Numbers, Scalar, Strings, Sub, Table, Tables, Text, Union
+
+LEAF = Table(number=(0, Scalar("q")), name=(1, Text()))
+OTHER = Table(flag=(0, Scalar("?", False)))
+ROOT = Table(
+    small=(0, Scalar("b")),
+    big=(2, Scalar("Q", 7)),
+    real=(3, Scalar("d")),
+    text=(4, Text()),
+    data=(5, Numbers("u1", align=16)),
+    shape=(6, Ints()),
+    leaf=(7, Sub(LEAF)),
+    leaves=(8, Tables(LEAF)),
+    strings=(9, Strings()),
+    kind=(10, Scalar("B")),
+    choice=(11, Union("kind", {1: LEAF, 2: OTHER}.get)),
+)
+
+leaves = st.fixed_dictionaries({"number": st.integers(-(2**63), 2**63 - 1), "name": st.text(max_size=20)})
+records = st.fixed_dictionaries(
+    {
+        "small": st.integers(-128, 127),
+        "big": st.integers(0, 2**64 - 1),
+        "real": st.floats(allow_nan=False),
+        "text": st.text(max_size=50),
+        "data": st.binary(min_size=1, max_size=100),
+        "shape": st.lists(st.integers(-(2**31), 2**31 - 1), max_size=6).map(tuple),
+        "leaf": st.none() | leaves,
+        "leaves": st.lists(leaves, max_size=5),
+        "strings": st.lists(st.binary(max_size=20), max_size=4),
+    }
+)
+choices = st.just((0, None)) | st.tuples(st.just(1), leaves) | st.tuples(st.just(2), st.just({"flag": True}))
+
+
+def written(record: dict[str, object], choice: tuple[int, object]) -> bytes:
+    value = {**record, "kind": choice[0], "choice": choice[1], "data": np.frombuffer(record["data"], np.uint8)}
+    return bytes(flat.write_root(ROOT, value, b"TEST", 64))
+
+
+@given(records, choices)
+def test_reading_gives_back_what_was_written(record: dict[str, object], choice: tuple[int, object]) -> None:
+    read = flat.read_root(ROOT, memoryview(written(record, choice)), b"TEST")
+    assert bytes(read.pop("data")) == record.pop("data")
+    assert [bytes(item) for item in read.pop("strings")] == record.pop("strings")
+    assert (read.pop("kind"), read.pop("choice")) == choice
+    assert read == record
+
+
+def test_vectors_with_an_alignment_are_aligned_in_the_file() -> None:
+    content = written({"text": "x", "data": b"0123456789"}, (0, None))
+    assert content.index(b"0123456789") % 16 == 0
+
+
+def test_absent_fields_read_as_their_defaults() -> None:
+    read = flat.read_root(ROOT, flat.write_root(ROOT, {}, None, 16), None)
+    assert read["big"] == 7 and read["text"] == "" and read["data"] is None and read["leaves"] == []
+
+
+@given(records, choices, st.data())
+def test_damage_is_refused_or_read_but_never_escapes(record: object, choice: object, data: st.DataObject) -> None:
+    content = bytearray(written(record, choice))  # type: ignore[arg-type]
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    try:
+        read = flat.read_root(ROOT, memoryview(bytes(content)), None)
+    except FlatError:
+        return
+    assert set(read) == {name for name, _, _ in (*ROOT._kinds, *ROOT._unions)}
+
+
+def test_tables_that_repeat_themselves_do_not_multiply() -> None:
+    """A few kilobytes whose vectors all point at one table must not become millions of records."""
+    inner = Tables(LEAF)
+    bomb = Table(rows=(0, Tables(Table(items=(0, inner)))))
+    leaf = {"number": 1, "name": "x" * 50}
+    content = bytearray(flat.write_root(bomb, {"rows": [{"items": [leaf] * 500}] * 500}, None, 1 << 22))
+    root = flat.Reader(memoryview(content))
+    start, length = root.vector(root.follow(0) + root.offsets(root.vtable(root.follow(0)))[0], 4)
+    target = start + int.from_bytes(content[start : start + 4], "little")
+    small = content[:]
+    for i in range(length):
+        small[start + 4 * i : start + 4 * i + 4] = (target - start - 4 * i).to_bytes(4, "little")
+    shrunk = flat.Reader(memoryview(small))
+    shrunk.work = 4096  # the budget of a file of this structure that shares its rows is far smaller
+    with pytest.raises(FlatError, match="over and over|exceeds"):
+        bomb.decode(shrunk, shrunk.follow(0))

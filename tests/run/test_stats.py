@@ -1,0 +1,53 @@
+"""Percentiles from logarithmic buckets are close to the exact ones, and shares add up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atoll.run.stats import Meter
+
+nanoseconds = st.one_of(st.integers(0, 10_000), st.integers(0, 10**12))
+
+
+@given(st.lists(nanoseconds, min_size=1, max_size=200))
+def test_percentiles_are_within_a_64th_of_the_exact_ones(durations: list[int]) -> None:
+    meter = Meter()
+    for duration in durations:
+        meter.record(0, duration, 0)
+    exact = [sorted(durations)[max(math.ceil(share * len(durations)) - 1, 0)] for share in (0.5, 0.95, 0.99)]
+    for estimate, value in zip(meter.percentiles(0.5, 0.95, 0.99), exact):
+        assert abs(estimate - value) <= value / 64 + 0.5
+
+
+@given(st.lists(st.tuples(nanoseconds, nanoseconds, nanoseconds), min_size=1, max_size=50))
+def test_totals_are_exact_and_the_first_wait_does_not_count(items: list[tuple[int, int, int]]) -> None:
+    meter = Meter()
+    for item in items:
+        meter.record(*item)
+    stats = meter.read(segment=3, queued=1)
+    waited, busy, held = (sum(column) for column in zip(*items))
+    waited -= items[0][0]
+    assert (stats.segment, stats.count, stats.queued) == (3, len(items), 1)
+    assert stats.total_s == pytest.approx(busy / 1e9)
+    assert stats.mean_s == pytest.approx(busy / len(items) / 1e9)
+    assert stats.wait_input_s == pytest.approx(waited / 1e9)
+    assert stats.wait_output_s == pytest.approx(held / 1e9)
+    assert stats.busy_share == pytest.approx(busy / max(busy + waited + held, 1))
+
+
+def test_all_zero_before_the_first_item() -> None:
+    stats = Meter().read(segment=0, queued=0)
+    assert (stats.count, stats.total_s, stats.mean_s, stats.p99_s, stats.busy_share) == (0, 0, 0, 0, 0)
+
+
+def test_memory_does_not_grow_with_the_number_of_items() -> None:
+    meter = Meter()
+    size = len(meter.buckets)
+    for exponent in range(63):
+        meter.record(0, (1 << exponent) + 1, 0)
+    assert len(meter.buckets) == size
+    assert sum(meter.buckets) == 63
