@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from atoll.memory.reserve import input_rows
+from atoll.target.generations import generation
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 ROWS, TILES, MIB = 2048, 16, 4096
@@ -35,6 +36,9 @@ class Observation:
         """Rows by which a prediction misses the bounds."""
         return max(self.low - rows, rows - self.high, 0.0)
 
+
+SMALL = 30.0
+"""Below this many rows per tile inputs have a constant reserve; the fit is over the larger ones."""
 
 IMAGE = {224: (1, 224, 224, 3), 300: (1, 300, 300, 3), 320: (1, 320, 320, 3), 512: (1, 512, 512, 3)}
 
@@ -68,9 +72,7 @@ LOGGED = {
 
 
 def stated(generation: str) -> list[Observation]:
-    return [
-        Observation(what, input_rows([shape]), low, high) for what, shape, low, high in STATED.get(generation, [])
-    ]
+    return [Observation(what, input_rows([shape]), low, high) for what, shape, low, high in STATED.get(generation, [])]
 
 
 def logged(generation: str) -> list[Observation]:
@@ -91,28 +93,52 @@ def logged(generation: str) -> list[Observation]:
 def swept() -> list[Observation]:
     """Bounds from the convolution nets (compiler 16): what a segment caches fits, one layer more does not."""
     bounds: dict[int, list[float]] = {}
-    with (DATA / "sweeps" / "conv_segments.csv").open() as file:
-        lines = [line for line in csv.DictReader(file) if int(line["segments"]) > 1]
-    for line in lines:
-        filters = int(line["filters"])
+    for filters, segment, on, off in sweep_segments():
         layer = math.ceil(filters / 64) * (2 + 9 * math.ceil(filters / 4))  # no bias row: the biases are zero
-        on, off = (json.loads(line[f"{side}_chip_MiB_per_segment"]) for side in ("on", "off"))
-        for segment, (cached, streamed) in enumerate(zip(on, off)):
-            channels = filters if segment else 3
-            whole = round(cached * MIB / layer) * layer
-            low = ROWS - (whole + layer) / TILES if streamed else 0.0
-            known = bounds.setdefault(channels, [0.0, ROWS])
-            known[0], known[1] = max(known[0], low), min(known[1], ROWS - whole / TILES)
+        whole = round(on * MIB / layer) * layer
+        known = bounds.setdefault(filters if segment else 3, [0.0, ROWS])
+        known[0] = max(known[0], ROWS - (whole + layer) / TILES if off else 0.0)
+        known[1] = min(known[1], ROWS - whole / TILES)
     found = [
         Observation(f"convolutions on 64×64×{c}", input_rows([(1, 64, 64, c)]), low, high)
         for c, (low, high) in sorted(bounds.items())
     ]
-    # Loose bounds say nothing: keep the three tightest on either side.
-    return sorted(found, key=lambda item: -item.low)[:3] + sorted(found, key=lambda item: item.high)[:3]
+    # Loose bounds say nothing: keep the three tightest on either side, and the one small input.
+    large = [item for item in found if item.x >= SMALL]
+    lowest, highest = sorted(large, key=lambda item: -item.low)[:3], sorted(large, key=lambda item: item.high)[:3]
+    return lowest + highest + [item for item in found if item.x == input_rows([(1, 64, 64, 3)])]
+
+
+def sweep_segments() -> Iterator[tuple[int, int, float, float]]:
+    """Filters, segment, MiB cached and MiB streamed of every segment of the sweeps."""
+    with (DATA / "sweeps" / "conv_1tpu.csv").open() as file:
+        for line in csv.DictReader(file):
+            yield int(line["filters"]), 0, float(line["on_MiB"]), float(line["off_MiB"])
+    with (DATA / "sweeps" / "conv_segments.csv").open() as file:
+        for line in csv.DictReader(file):
+            on, off = (json.loads(line[f"{side}_chip_MiB_per_segment"]) for side in ("on", "off"))
+            if len(on) > 1:  # the single segments of this file hold the first layer only
+                for segment, sizes in enumerate(zip(on, off)):
+                    yield int(line["filters"]), segment, *sizes
+
+
+def small() -> list[Observation]:
+    """Compiler 16 on small inputs whose shape is not public but cannot be large (26 KiB of model, 11 operators)."""
+    found = []
+    for entry in json.loads((DATA / "vendor_logs.json").read_text()):
+        for model in entry["models"]:
+            name = model.get("input_model") or ""
+            if "CNN_raws" in name and (entry["version"] or "").startswith("16"):
+                capacity = (model["on_chip_used"]["bytes_approx"] + model["on_chip_remaining"]["bytes_approx"]) / 256
+                rows = ROWS - capacity / TILES
+                found.append(Observation(name, 1.0, rows - 2.56, rows + 2.56))
+    # fc_1tpu.csv: with 395-row blocks 76 of 80 places are needed and taken, with 405-row blocks 79 of 80 are not;
+    # with 495-row blocks 63 of 64 are taken (each tile then holds 4 and at least 32 rows of the first layer).
+    return [*found, Observation("fully connected 64 → N", 0.25, 0.0, ROWS - 4 * 495 - 32)]
 
 
 FORMS: dict[str, Callable[[float], list[float]]] = {
-    "a": lambda x: [1.0],
+    "a": lambda _: [1.0],
     "a + b·x": lambda x: [1.0, x],
     "a + b·sqrt(x)": lambda x: [1.0, math.sqrt(x)],
     "a + b·ln(x)": lambda x: [1.0, math.log(x)],
@@ -140,17 +166,25 @@ def held_out(observations: Sequence[Observation], form: Callable[[float], list[f
 
 
 def main() -> None:
-    sets = {name: stated(name) + logged(name) + (swept() if name == "16" else []) for name in ("16", "15", "2.0")}
-    for name, observations in sets.items():
+    sets = {name: stated(name) + logged(name) for name in ("16", "15", "2.0")}
+    sets["16"] += swept() + small()
+    for name, everything in sets.items():
+        threshold = SMALL if name == "16" else 0.0
+        observations = [item for item in everything if item.x >= threshold]
         print(f"compiler {name}: {len(observations)} observations")
         for label, form in FORMS.items():
             coefficients, errors = fit(observations, form), held_out(observations, form)
-            mean, worst = sum(errors) / len(errors), max(errors)
+            pinned = [error for item, error in zip(observations, errors) if item.high - item.low < 30]
+            mean, worst = sum(pinned) / len(pinned), max(errors)
             numbers = ", ".join(f"{value:.2f}" for value in coefficients)
-            print(f"  R = {label:14} [{numbers}]  held out: mean {mean:.0f} rows, worst {worst:.0f}")
-        for item in observations:
-            best = [f"{float(fit(observations, form) @ form(item.x)):.0f}" for form in FORMS.values()]
-            print(f"    {item.what:50} x {item.x:6.1f}  R {item.low:.0f}..{item.high:.0f}  fits {', '.join(best)}")
+            held = f"held out: mean {mean:.0f} rows over {len(pinned)} exact ones, worst of all {worst:.0f}"
+            print(f"  R = {label:14} [{numbers}]  {held}")
+        rule = generation(name).reserve
+        print(f"  in use: {rule}")
+        for item in everything:
+            rows = max(rule.floor, rule.constant + rule.slope * math.log(item.x))
+            bounds = f"{item.low:.0f}..{item.high:.0f}"
+            print(f"    {item.what:50} x {item.x:6.1f}  R {bounds:10} rule {rows:4.0f}  error {item.error(rows):3.0f}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from atoll.params import parameter_size
 from atoll.timing import ParameterUse
 from atoll.zoo.dense_prediction import ssd_mobilenet_v1
 from atoll.zoo.inception import Padding
-from atoll.zoo.mobilenet import RELU6, inverted_residual, mobilenet_v1, mobilenet_v2
+from atoll.zoo.mobilenet import RELU6, mobilenet_v1, mobilenet_v2
 from atoll.zoo.network import Activation, Layer, Network
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -79,10 +79,7 @@ def conv_sweep(filters: int) -> Graph:
 
 def _dense(inputs: int, units: Sequence[int]) -> Graph:
     net = Network("dense", (1, 1, inputs))
-    x = net.reshape(net.input, "flat", (1, inputs))
-    net.layers.clear()
-    object.__setattr__(net.input, "shape", (1, inputs))
-    x = net.input
+    x = net.input = Layer("input", "INPUT", (), (1, inputs))
     for index, count in enumerate(units):
         x = net.dense(x, f"d{index}", count)
     net.outputs["y"] = x
@@ -227,7 +224,6 @@ def _without_head() -> Network:
 
 
 POSTPROCESS = "TFLite_Detection_PostProcess"
-assert inverted_residual
 
 NETWORKS: Mapping[str, Callable[[], Graph]] = {
     "inception_v1": lambda: graph_of(inception_v1(), False, False),
@@ -263,3 +259,214 @@ def graph_for(model: str) -> Graph:
 def _real_network(model: str) -> str:
     name = model.replace(" 224", "").removeprefix("coco_")
     return next(key for key in sorted(NETWORKS, key=len, reverse=True) if name.startswith(key))
+
+
+# ------------------------------------------------------------------------------------------------ cache
+
+
+def cached_layers(graph: Graph, region: Sequence[int], capacity_bytes: float) -> frozenset[int]:
+    """Which layers are in the cache when it holds ``capacity_bytes`` (256-byte rows counted whole).
+
+    ../shared/facts/memory.md, "Which layers are cached". Where a report names the bytes on the chip, they are the
+    capacity, and the set comes out as reported.
+    """
+    sizes = {i: parameter_size(graph, graph.operators[i]) for i in region}
+    layers = [i for i in region if sizes[i].wide_rows and not sizes[i].streamed]
+
+    def first(i: int) -> bool:
+        operator = graph.operators[i]
+        shape = graph.tensors[operator.outputs[0]].shape
+        return operator.kind in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED") or shape[1:3] == (1, 1)
+
+    ordered = [i for i in layers if first(i)]
+    ordered += sorted((i for i in layers if not first(i)), key=lambda i: -sizes[i].nbytes)
+    chosen, used = set(), 0
+    for i in ordered:
+        rows = 256 * sizes[i].wide_rows
+        if used + rows <= capacity_bytes:
+            chosen.add(i)
+            used += rows
+    return frozenset(chosen)
+
+
+def parameter_uses(graph: Graph, region: Sequence[int], capacity_bytes: float) -> dict[int, ParameterUse]:
+    """Per operator of the region, its bytes cached or streamed."""
+    cached = cached_layers(graph, region, capacity_bytes)
+    uses = {}
+    for i in region:
+        nbytes = parameter_size(graph, graph.operators[i]).nbytes
+        uses[i] = ParameterUse(cached=nbytes) if i in cached else ParameterUse(streamed=nbytes)
+    return uses
+
+
+# ------------------------------------------------------------------------------------------------ cases
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One segment on one device: its graph, what is mapped, where the parameters are, the instruction stream."""
+
+    graph: Graph
+    region: tuple[int, ...]
+    uses: Mapping[int, ParameterUse]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement and what the model needs to predict it."""
+
+    model: str
+    kind: str
+    """``real network``, ``conv``, ``dense``, ``input and output``, or ``conv pipeline``, ``dense pipeline``."""
+    profile: str
+    ms: float
+    fitted: bool
+    """Belongs to the part that the parameters are fitted to."""
+    candidates: tuple[tuple[Stage, ...], ...]
+    """The cuts it can have had: one, or all when a profiling partitioner chose."""
+
+    @property
+    def tpus(self) -> int:
+        return len(self.candidates[0])
+
+
+USABLE_MIB = 7.2
+"""Cache assumed where no report names one: the median of public logs (../shared/facts/timing.md, "Reserve R")."""
+_PROFILES = (
+    ("Xeon", "USB3", "desktop-usb3"),
+    ("Dev Board", "PCIe", "dev-board"),
+    ("Raspberry Pi 4", "USB3", "pi4-usb3"),
+    ("Raspberry Pi 3", "USB2", "pi3-usb2"),
+    ("SBC in 10W", "USB3", "sbc10w-usb3"),
+    ("SBC in 10W", "USB2", "sbc10w-usb2"),
+    ("SBC in 5W", "USB3", "sbc5w-usb3"),
+    ("SBC in 5W", "USB2", "sbc5w-usb2"),
+    ("x86 host, PCIe", "PCIe", "x86-pcie"),
+)
+FITTED_NETWORKS = ("mobilenet_v1", "inception_v4", "ssd_mobilenet_v1")
+_VENDOR_CUTS = {2: (2, 3), 3: (2, 1, 2), 4: (1, 1, 1, 2)}
+"""Layers per segment of the five-layer convolution nets, read off the reports in conv_segments.csv."""
+
+
+def whole(graph: Graph, capacity_bytes: float) -> Stage:
+    """The graph on one device; what the chip cannot run (custom operators) stays on the CPU."""
+    region = tuple(i for i, operator in enumerate(graph.operators) if operator.kind != "CUSTOM")
+    return Stage(graph, region, parameter_uses(graph, region, capacity_bytes))
+
+
+def segment(graph: Graph, operators: Sequence[int], capacity_bytes: float) -> Stage:
+    """Some operators of a graph as a graph of their own, on one device."""
+    entering, leaving = boundary(graph, operators)
+    number = {i: i for i in range(len(graph.tensors))}
+    chosen = tuple(renumbered(graph.operators[i], number) for i in operators)
+    return whole(Graph(graph.tensors, chosen, entering, leaving), capacity_bytes)
+
+
+def cases(shared: Path = SHARED) -> list[Case]:
+    """Every usable entry of latencies.json.
+
+    The split: of each sweep on each host, sorted by size, points 1, 3, 5, ... are fitted and 2, 4, 6, ... held out;
+    of the real networks on each host the three of FITTED_NETWORKS are fitted, all others held out; of the
+    pipelines, sorted by TPUs, way of cutting and size, again every other one.
+    """
+    entries = [e for e in json.loads((shared / "latencies.json").read_text()) if e["latency_ms"] is not None]
+    reports = _segment_reports(shared)
+    groups: dict[tuple[object, ...], list[dict[str, object]]] = {}
+    for entry in entries:
+        groups.setdefault((_kind(entry), _profile(entry), str(entry["source"]), *_cutting(entry)), []).append(entry)
+    result = []
+    for (kind, *_), members in groups.items():
+        for rank, entry in enumerate(sorted(members, key=_size)):
+            fitted = rank % 2 == 0
+            if kind == "real network":
+                fitted = _real_network(str(entry["model"])) in FITTED_NETWORKS
+            result.append(_case(entry, str(kind), fitted, reports))
+    return result
+
+
+def _profile(entry: Mapping[str, object]) -> str:
+    return next(p for host, bus, p in _PROFILES if host in str(entry["host"]) and str(entry["bus"]).startswith(bus))
+
+
+def _cutting(entry: Mapping[str, object]) -> tuple[object, ...]:
+    return entry["num_tpus"], str(entry.get("segmentation", ""))
+
+
+def _kind(entry: Mapping[str, object]) -> str:
+    model = str(entry["model"])
+    suffix = " pipeline" if entry["num_tpus"] != 1 else ""
+    if "Conv2D" in model or model.startswith("conv chain"):
+        return "conv" + suffix
+    if model.startswith(("FC 64", "dense chain")):
+        return "dense" + suffix
+    return "input and output" if "-size sweep" in model else "real network"
+
+
+def _size(entry: Mapping[str, object]) -> tuple[str, list[int]]:
+    numbers = [int(n) for n in re.findall(r"\d+", str(entry["model"]))]
+    return str(entry["source"]), numbers
+
+
+def _segment_reports(shared: Path) -> dict[tuple[int, int], list[float]]:
+    """(filters, segments) -> MiB on the chip per segment, as the compiler printed them."""
+    with (shared / "sweeps" / "conv_segments.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "vendor" and row["segments"] != "1"]
+    return {
+        (int(r["filters"]), int(r["segments"])): json.loads(r["on_chip_MiB_per_segment"]) for r in rows
+    }
+
+
+def _case(
+    entry: Mapping[str, object], kind: str, fitted: bool, reports: Mapping[tuple[int, int], list[float]]
+) -> Case:
+    model, tpus = str(entry["model"]), int(str(entry["num_tpus"]))
+    graph = graph_for(model)
+    if tpus > 1:
+        candidates = _pipelines(entry, graph, tpus, reports)
+    else:
+        reported = entry.get("on_MiB")
+        capacity = MIB * (USABLE_MIB if reported is None else float(str(reported)) + 0.006)  # printed to 0.01 MiB
+        candidates = ((whole(graph, capacity),),)
+    return Case(model, kind, _profile(entry), float(str(entry["latency_ms"])), fitted, candidates)
+
+
+def _pipelines(
+    entry: Mapping[str, object], graph: Graph, tpus: int, reports: Mapping[tuple[int, int], list[float]]
+) -> tuple[tuple[Stage, ...], ...]:
+    count = len(graph.operators)
+    vendor = str(entry["segmentation"]).startswith("vendor")
+    capacities = [MIB * USABLE_MIB] * tpus
+    cuts = list(_compositions(count, tpus))
+    if vendor and "Conv2D" in str(entry["model"]):
+        cuts = [_VENDOR_CUTS[tpus]]
+        reported = reports.get((int(str(entry["filters"])), tpus))
+        capacities = [MIB * (mib + 0.006) for mib in reported] if reported else capacities
+    elif vendor:
+        cuts = [_equal_parameters(graph, tpus)]
+    return tuple(
+        tuple(
+            segment(graph, range(sum(cut[:i]), sum(cut[: i + 1])), capacity)
+            for i, capacity in zip(range(tpus), capacities)
+        )
+        for cut in cuts
+    )
+
+
+def _compositions(total: int, parts: int) -> list[tuple[int, ...]]:
+    if parts == 1:
+        return [(total,)]
+    return [(n, *rest) for n in range(1, total - parts + 2) for rest in _compositions(total - n, parts - 1)]
+
+
+def _equal_parameters(graph: Graph, parts: int) -> tuple[int, ...]:
+    """The vendor's rule on chains (../shared/facts/memory.md, "Segments")."""
+    sizes = [sum(t.nbytes for t in graph.inputs_of(op) if t.is_constant) for op in graph.operators]
+    average = sum(sizes) // parts + 1
+    cut, filled = [0], 0
+    for size in sizes:
+        if cut[-1] and filled + size > average and len(cut) < parts:
+            cut.append(0)
+            filled = 0
+        cut[-1] += 1
+        filled += size
+    return tuple(cut)

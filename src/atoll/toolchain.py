@@ -1,7 +1,7 @@
 """The whole way of a model through the program, one call per stage.
 
-load → check → cut → map → emit                          compile_model
-compile_model → write → open devices → run → compare     run_pipeline
+load → check → cut → map → plan memory → emit            compile_models
+compile_models → write → open devices → run → compare    run_pipeline
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,36 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll import __version__
-from atoll.check import check, require_compilable
+from atoll.check import Support, check, require_compilable
 from atoll.cut import Partition, Segment, equal_parameters, parameter_bytes, partition_at
 from atoll.device import make_interpreter
 from atoll.device.inventory import select
 from atoll.device.plain import plain_interpreter
-from atoll.emit import Compiled, CompiledSegment, caching_token, region_package, segment_name, with_custom_operators
-from atoll.errors import VerificationError
+from atoll.emit import (
+    Compiled,
+    CompiledSegment,
+    caching_token,
+    parameter_blobs,
+    region_package,
+    segment_name,
+    with_custom_operators,
+)
+from atoll.errors import AtollError, UnsupportedModelError, UsageError, VerificationError
 from atoll.files import output_directory
+from atoll.findings import Finding
 from atoll.formats.darwinn import write_package
 from atoll.formats.tflite import model_bytes
 from atoll.ir.graph import Graph, Model, Tensor
-from atoll.ir.subgraph import extract, with_unique_names
+from atoll.ir.subgraph import boundary, extract, with_unique_names
+from atoll.mapping import Mapping as Mapped
 from atoll.mapping import map_operators
+from atoll.memory import ModelPlan, model_parameters, plan_memory
+from atoll.params import parameter_size
 from atoll.report.check import CheckReport, operator_rows
 from atoll.report.run import RunReport, SegmentReport
 from atoll.run import Pipeline, StageStats, TensorSpec
-from atoll.target.operators import DEFAULT_RUNTIME
+from atoll.target.generations import DEFAULT, Generation
+from atoll.target.operators import DEFAULT_RUNTIME, Status
 
 Array = npt.NDArray[Any]
 
@@ -46,30 +59,189 @@ COMPILER = f"atoll {__version__}"
 _log = logging.getLogger("atoll")
 
 
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What a compilation is asked for; the vendor's option in brackets."""
+
+    segments: int = 1
+    """How many files to cut one model into, each for an Edge TPU of its own (``-n``)."""
+    min_runtime: int | None = None
+    """The oldest Edge TPU runtime that must be able to run the result (``-m``); None: the generation's default."""
+    all_regions: bool = False
+    """Map later regions too, each as a custom operator of its own (``-a``)."""
+    stop_at: tuple[tuple[str, ...], ...] = ()
+    """Per model, the tensors behind which everything stays on the CPU (``-i``)."""
+    search_step: int = 0
+    """When compilation fails, stop this many operators earlier and try again (``-d``, ``-k``); 0: do not."""
+    generation: Generation = DEFAULT
+    cpu_graph: bool = True
+    """Keep the original operators in the file, so that it runs without any delegate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to compile a segment: reported when it begins, and again, with ``failure``, if it fails."""
+
+    segment: int
+    operators: int
+    """How many operators, from the first on, may be mapped."""
+    tensors: tuple[str, ...]
+    """Where mapping stops; empty when it does not."""
+    failure: AtollError | None = None
+
+
 def compile_model(
     model: Model, segments: int = 1, min_runtime: int = DEFAULT_RUNTIME, name: str = ""
 ) -> tuple[Partition, Compiled]:
     """Cut a model into ``segments`` pieces and compile each for the virtual Edge TPU.
 
     ``min_runtime`` is the oldest Edge TPU runtime that must be able to run the result; ``name`` (default: the file
-    that the model was read from) is what the output files are named after.
+    that the model was read from) is what the output files are named after. Raises as :func:`compile_models`.
+    """
+    partitions, compiled = compile_models(
+        [replace(model, path=name or model.path)], CompileOptions(segments, min_runtime)
+    )
+    return partitions[0], compiled
+
+
+def compile_models(
+    models: Sequence[Model],
+    options: CompileOptions = CompileOptions(),
+    on_attempt: Callable[[Attempt], object] = lambda _: None,
+) -> tuple[tuple[Partition, ...], Compiled]:
+    """Compile one model, in one or more segments, or several that share one Edge TPU's memory.
 
     Raises:
-        UnsupportedModelError: the model is not quantised, has dynamic shapes, or is compiled already.
+        UnsupportedModelError: a model is not quantised, has dynamic shapes, or is compiled already.
         PartitionError: it cannot be cut into that many segments.
+        UsageError: options that contradict each other, or name a tensor or a runtime that does not exist.
     """
+    _require_consistent(models, options)
     with _stage("check"):
-        require_compilable(model)
-        model = replace(model, graphs=(with_unique_names(model.main), *model.graphs[1:]))
+        for model in models:
+            require_compilable(model)
+        models = [replace(m, graphs=(with_unique_names(m.main), *m.graphs[1:])) for m in models]
     with _stage("cut"):
-        partition = partition_at(model.main, equal_parameters(model.main, segments), "equal parameter bytes")
-    with _stage("compile"):
-        token = caching_token(model, segments, min_runtime, __version__)
-        compiled = tuple(
-            _compile_segment(part, segment_name(name or model.path, i, segments), token, min_runtime)
-            for i, part in enumerate(_segment_models(model, partition))
-        )
-    return partition, Compiled(compiled, token)
+        cuts = [equal_parameters(model.main, options.segments) for model in models]
+        partitions = tuple(partition_at(m.main, cut, "equal parameter bytes") for m, cut in zip(models, cuts))
+    token = caching_token(models, options, __version__)
+    # Segments have a chip each, co-compiled models share one.
+    groups = [[part] for part in _segment_models(models[0], partitions[0])] if options.segments > 1 else [models]
+    compiled: list[CompiledSegment] = []
+    for parts in groups:
+        with _stage(f"compile {', '.join(part.path for part in parts)}"):
+            compiled += _compile_group(parts, len(compiled), options, token, on_attempt)
+    return partitions, Compiled(tuple(compiled), token)
+
+
+def _require_consistent(models: Sequence[Model], options: CompileOptions) -> None:
+    problem = ""
+    if len(models) > 1 and options.segments > 1:
+        problem = "several models cannot be cut into segments"
+    elif options.stop_at and options.segments > 1:
+        problem = "segments and intermediate tensors exclude each other"
+    elif options.stop_at and options.search_step:
+        problem = "the delegate search chooses the intermediate tensors itself"
+    elif len(models) > 1 and options.search_step:
+        problem = "the delegate search works on one model"
+    elif options.stop_at and len(options.stop_at) != len(models):
+        problem = f"intermediate tensors are given for {len(options.stop_at)} models, there are {len(models)}"
+    elif options.search_step < 0:
+        problem = f"a search step of {options.search_step} goes nowhere"
+    if problem:
+        raise UsageError(problem, "Leave one of the two out, or compile in two steps.")
+    names: dict[str, str] = {}
+    for model in models:
+        name = segment_name(model.path, 0, 1)
+        if name in names:
+            raise UsageError(
+                f"{names[name]} and {model.path} would both be compiled to {name}", "Rename one of the models."
+            )
+        names[name] = model.path
+
+
+def _compile_group(
+    parts: Sequence[Model],
+    index: int,
+    options: CompileOptions,
+    token: int,
+    on_attempt: Callable[[Attempt], object],
+) -> list[CompiledSegment]:
+    """Compile models that share a chip. If that fails and a search is asked for, stop earlier and earlier."""
+    if not options.search_step:
+        return _compile_parts(parts, index, options, token)
+    (part,) = parts
+    graph = part.main
+    tensors: tuple[str, ...] = ()
+    for count in range(len(graph.operators), 0, -options.search_step):
+        if count < len(graph.operators):
+            tensors = tuple(graph.tensors[i].name for i in boundary(graph, range(count))[1])
+        attempt = Attempt(index, count, tensors)
+        on_attempt(attempt)
+        try:
+            return _compile_parts(parts, index, options, token, count)
+        except UnsupportedModelError as error:
+            on_attempt(replace(attempt, failure=error))
+            failure = error
+    raise failure
+
+
+def _compile_parts(
+    parts: Sequence[Model], index: int, options: CompileOptions, token: int, most: int | None = None
+) -> list[CompiledSegment]:
+    """map → plan memory → emit. Of each part the first ``most`` operators may be mapped."""
+    begin = time.perf_counter()
+    generation = options.generation
+    runtime = options.min_runtime or generation.default_runtime
+    mappings = []
+    for number, part in enumerate(parts):
+        support = _first_operators(part.main, check(part.main, runtime), most)
+        stop_at = options.stop_at[number] if options.stop_at else ()
+        mappings.append(map_operators(part.main, support, options.all_regions, stop_at))
+    plan = plan_memory(
+        [
+            model_parameters(part.main, itertools.chain(*mapping.regions), parameter_size, part.path, generation)
+            for part, mapping in zip(parts, mappings)
+        ],
+        generation,
+    )
+    emitted = [
+        _emit(part, mapping, memory, options, token) for part, mapping, memory in zip(parts, mappings, plan.models)
+    ]
+    seconds = time.perf_counter() - begin
+    return [
+        CompiledSegment(segment_name(part.path, index, options.segments), part, model, mapping, memory, seconds)
+        for part, model, mapping, memory in zip(parts, emitted, mappings, plan.models)
+    ]
+
+
+def _first_operators(graph: Graph, support: Support, most: int | None) -> Support:
+    """The support with everything from operator ``most`` on kept on the CPU, with the statuses of an ``-i`` stop."""
+    if most is None or most >= len(graph.operators):
+        return support
+    behind = {i for operator in graph.operators[most:] for i in operator.outputs}
+    verdicts = list(support.verdicts)
+    for index in range(most, len(verdicts)):
+        follows = any(i in behind for i in graph.operators[index].inputs)
+        status = Status.MORE_THAN_ONE if follows else Status.UNSPECIFIED
+        why = f"The search for a compilation that succeeds stops before operator #{most}."
+        finding = Finding("search", graph.where(index), why, "See why the longer attempts failed.", status.value)
+        verdicts[index] = replace(verdicts[index], findings=(*verdicts[index].findings, finding))
+    return replace(support, verdicts=tuple(verdicts))
+
+
+def _emit(model: Model, mapping: Mapped, memory: ModelPlan, options: CompileOptions, token: int) -> Model:
+    graph = model.main
+    steps: list[tuple[tuple[int, ...], bytes | None]] = []
+    for step in mapping.steps:
+        package = None
+        if step.on_tpu:
+            blobs = parameter_blobs(graph, step.operators, memory.layers, options.generation)
+            package = write_package(
+                region_package(graph, step.operators, token, mapping.runtime, COMPILER, *(b.data for b in blobs))
+            )
+        steps.append((step.operators, package))
+    return with_custom_operators(model, steps, options.cpu_graph)
 
 
 def check_model(model: Model, min_runtime: int = DEFAULT_RUNTIME) -> CheckReport:
@@ -96,20 +268,6 @@ def _segment_models(model: Model, partition: Partition) -> Iterator[Model]:
         return
     for segment in partition.segments:
         yield extract(model, segment.operators, inputs=segment.inputs, outputs=segment.outputs)
-
-
-def _compile_segment(model: Model, name: str, token: int, min_runtime: int) -> CompiledSegment:
-    graph = model.main
-    mapping = map_operators(graph, check(graph, min_runtime))
-    steps = [
-        (step.operators, _package(graph, step.operators, token, mapping.runtime) if step.on_tpu else None)
-        for step in mapping.steps
-    ]
-    return CompiledSegment(name, model, with_custom_operators(model, steps), mapping.regions)
-
-
-def _package(graph: Graph, region: tuple[int, ...], token: int, runtime: int) -> bytes:
-    return write_package(region_package(graph, region, token, runtime, COMPILER))
 
 
 def write_compiled(compiled: Compiled, directory: str | Path) -> list[Path]:
@@ -218,8 +376,8 @@ def _segment_report(
         device=device,
         operators=len(segment.operators),
         mapped_operators=sum(len(region) for region in compiled.regions),
-        on_chip_bytes=0,
-        off_chip_bytes=0,
+        on_chip_bytes=compiled.on_chip_bytes,
+        off_chip_bytes=compiled.off_chip_bytes,
         input_bytes=sum(graph.tensors[i].nbytes for i in graph.inputs),
         output_bytes=sum(graph.tensors[i].nbytes for i in graph.outputs),
         mean_ms=stats.mean_s * 1e3,

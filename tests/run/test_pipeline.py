@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,6 +146,12 @@ def test_map_goes_on_where_the_last_one_ended_and_needs_an_empty_pipeline() -> N
             next(pipeline.map([frame(1)]))
         assert pipeline.pop() is not None
         assert [int(r["t2"][0]) for r in pipeline.map([frame(3)])] == [expected(3, 2)]
+
+
+def test_map_does_not_wait_for_room_that_only_its_own_pop_makes() -> None:
+    sizes = {"input_queue": 1, "stage_queue": 1, "output_queue": 1}
+    with Pipeline(chain(3, {2: lambda _: time.sleep(0.002)}), **sizes) as pipeline:
+        assert len(list(pipeline.map(frame(i) for i in range(50)))) == 50
 
 
 def test_leaving_a_map_early_leaves_nothing_behind() -> None:

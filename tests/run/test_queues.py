@@ -78,12 +78,3 @@ def test_nothing_comes_out_of_an_aborted_channel_even_if_a_writer_was_late() -> 
     for _ in range(3):
         with pytest.raises(Closed):
             channel.get(timeout=0)
-
-
-def test_a_slot_given_back_can_be_taken_again() -> None:
-    channel: Channel[int] = Channel(1)
-    channel.reserve()
-    channel.unreserve()
-    channel.reserve(timeout=0)
-    with pytest.raises(TimeoutError, match="no room"):
-        channel.reserve(timeout=0)

@@ -1,4 +1,4 @@
-"""One region of a graph → the package that its custom operator carries."""
+"""One region of a graph, and its parameters → the package that its custom operator carries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from atoll.formats.darwinn import (
     input_size,
     output_size,
 )
+from atoll.formats.darwinn.package import Bytes
 from atoll.ir.graph import DType, Graph, Tensor
 from atoll.ir.subgraph import boundary
 
@@ -26,20 +27,35 @@ _LAYER_TYPES = {
 """Element types on the chip, and what is added to a zero point: the chip counts from the lowest stored value."""
 
 
-def region_package(graph: Graph, region: tuple[int, ...], token: int, runtime: int, compiler: str) -> Package:
+def region_package(
+    graph: Graph,
+    region: tuple[int, ...],
+    token: int,
+    runtime: int,
+    compiler: str,
+    cached: Bytes = b"",
+    streamed: Bytes = b"",
+    serialized_model: Bytes = b"",
+) -> Package:
     """Describe a region: its input and output layers, the caching token, the oldest runtime that may run it.
 
-    The chip's name in it is one that real hardware refuses, because the instructions are missing: only the vendor's
-    compiler can make them.
+    Two executables, as in every file of the vendor: the one that runs, with the parameters that are streamed, and
+    the one that loads the ``cached`` parameters. The chip's name in them is one that real hardware refuses, because
+    the instructions are missing: only the vendor's compiler can make them. ``serialized_model`` is what a virtual
+    device needs beside the parameters when the file keeps no original operators.
     """
     entering, leaving = boundary(graph, region)
     execution = Executable(
         kind=ExecutableKind.EXECUTION_ONLY,
         token=token,
+        parameters=streamed,
         input_layers=tuple(_layer(graph.tensors[i], is_output=False) for i in entering),
         output_layers=tuple(_layer(graph.tensors[i], is_output=True) for i in leaving),
+        serialized_model=serialized_model,
     )
-    return Package(min_runtime_version=runtime, executables=(execution,), compiler_version=compiler)
+    # The vendor names the caching executable "Unknown".
+    caching = Executable(kind=ExecutableKind.PARAMETER_CACHING, name="Unknown", token=token, parameters=cached)
+    return Package(min_runtime_version=runtime, executables=(execution, caching), compiler_version=compiler)
 
 
 def _layer(tensor: Tensor, is_output: bool) -> Layer:

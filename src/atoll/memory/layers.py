@@ -1,29 +1,43 @@
-"""Mapped operators of a graph → :class:`ModelParameters`."""
+"""Mapped operators of a graph and the size of each → :class:`ModelParameters`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from atoll.ir.graph import Graph, Operator
 from atoll.memory.plan import LayerKind, LayerParameters, ModelParameters
 from atoll.memory.reserve import reserve_rows
-from atoll.params import ParameterSize, parameter_size
 from atoll.target.generations import DEFAULT, Generation
 
 
+class Size(Protocol):
+    """What an operator's constants take on the chip (:class:`atoll.params.ParameterSize`)."""
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def block_rows(self) -> tuple[int, ...]: ...
+    @property
+    def streamed(self) -> bool: ...
+
+
 def model_parameters(
-    graph: Graph, operators: Iterable[int], name: str = "", generation: Generation = DEFAULT
+    graph: Graph,
+    operators: Iterable[int],
+    size_of: Callable[[Graph, Operator, Generation], Size],
+    name: str = "",
+    generation: Generation = DEFAULT,
 ) -> ModelParameters:
     """The layers with parameters among the mapped ``operators`` (indices), and the reserve of their executable.
 
-    Raises:
-        UnsupportedModelError: weights that cannot be laid out for the chip.
+    ``size_of`` is :func:`atoll.params.parameter_size`; what it raises is passed on.
     """
     chosen = sorted(operators)
     layers = []
     for index in chosen:
         operator = graph.operators[index]
-        size = parameter_size(graph, operator, generation)
+        size = size_of(graph, operator, generation)
         if size.nbytes:
             kind = _kind(graph, operator, size)
             output = graph.tensors[operator.outputs[0]].name
@@ -31,7 +45,7 @@ def model_parameters(
     return ModelParameters(name, tuple(layers), reserve_rows(_input_shapes(graph, chosen), generation))
 
 
-def _kind(graph: Graph, operator: Operator, size: ParameterSize) -> LayerKind:
+def _kind(graph: Graph, operator: Operator, size: Size) -> LayerKind:
     if size.streamed:
         return LayerKind.CONSTANT
     if not size.block_rows:

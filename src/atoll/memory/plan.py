@@ -20,7 +20,7 @@ class LayerKind(enum.Enum):
     CONSTANT = "operand of an elementwise operator: always streamed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LayerParameters:
     """One layer as the planner sees it."""
 
@@ -33,7 +33,7 @@ class LayerParameters:
     operator: int = -1
     """Index in the graph, -1 if it has none."""
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows of wide memory, as reports count them."""
         return sum(self.block_rows)
@@ -76,11 +76,12 @@ class ModelPlan:
     """On-chip memory before this model took its share (all of it in a shared pool)."""
     remaining: int
     """On-chip memory left when all models have their share."""
+    chip: Chip = EDGE_TPU
 
     @cached_property
     def used(self) -> int:
         """On-chip memory used for caching model parameters: whole rows of 256 bytes."""
-        return EDGE_TPU.row_bytes * sum(item.layer.rows for item in self.layers if item.cached)
+        return self.chip.row_bytes * sum(item.layer.rows for item in self.layers if item.cached)
 
     @cached_property
     def off_chip(self) -> int:

@@ -6,7 +6,7 @@ Source: ../shared/facts/memory.md, "Which layers are cached" (cached sets of rea
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from atoll.memory.plan import (
     LayerKind,
@@ -18,121 +18,115 @@ from atoll.memory.plan import (
     Placement,
 )
 from atoll.target.chip import EDGE_TPU, Chip
-from atoll.target.generations import CachePool
+from atoll.target.generations import DEFAULT, CachePool, DensePlacement, Generation
 
 Key = tuple[int, int]
 """A layer: index of its model, index within the model."""
 
+_Places = dict[Key, tuple[Placement, ...]]
 _FIRST = (LayerKind.DEPTHWISE, LayerKind.DENSE, LayerKind.TABLE)
 
 
 def plan_memory(
-    models: Sequence[ModelParameters], pool: CachePool = CachePool.SHARED, chip: Chip = EDGE_TPU
+    models: Sequence[ModelParameters], generation: Generation = DEFAULT, chip: Chip = EDGE_TPU
 ) -> MemoryPlan:
-    """Decide what stays on the chip and give each cached row a place.
+    """Decide what stays on the chip and give every row of it a place.
 
-    Pure and fast (well under a millisecond per 100 layers); a search that needs the sums only can call
-    :func:`select_cached`.
+    Whole layers, greedily: depthwise and dense ones in graph order, then the others by falling blob bytes (ties in
+    graph order), skipping what does not fit; over all models at once or model by model, as the generation does.
+    Pure and fast, so that a search may call it thousands of times.
     """
     reserve = max((model.reserve for model in models), default=0)
-    cached = select_cached(models, pool, chip)
     rows_per_tile = max(0, chip.rows_per_tile - reserve)
-    placements = _place([(key, models[key[0]].layers[key[1]]) for key in sorted(cached)], chip, rows_per_tile)
+    cached = _select(models, generation, chip.tiles, rows_per_tile)
+    _place(cached, models, chip.tiles, rows_per_tile)
     taken = [
         chip.row_bytes * sum(layer.rows for n, layer in enumerate(model.layers) if (m, n) in cached)
         for m, model in enumerate(models)
     ]
     capacity = chip.tiles * rows_per_tile * chip.row_bytes
-    shared = pool is CachePool.SHARED
+    is_shared = generation.cache_pool is CachePool.SHARED
     plans = tuple(
         ModelPlan(
             model.name,
-            tuple(
-                LayerPlan(layer, (m, n) in cached, placements.get((m, n), ()))
-                for n, layer in enumerate(model.layers)
-            ),
-            available=capacity if shared else capacity - sum(taken[:m]),
+            tuple(LayerPlan(layer, (m, n) in cached, cached.get((m, n), ())) for n, layer in enumerate(model.layers)),
+            available=capacity if is_shared else capacity - sum(taken[:m]),
             remaining=capacity - sum(taken),
+            chip=chip,
         )
         for m, model in enumerate(models)
     )
     return MemoryPlan(plans, reserve, chip)
 
 
-def select_cached(
-    models: Sequence[ModelParameters], pool: CachePool = CachePool.SHARED, chip: Chip = EDGE_TPU
-) -> frozenset[Key]:
-    """The layers that stay on the chip.
-
-    Whole layers, greedily: depthwise and dense ones in graph order, then the others by falling blob bytes (ties in
-    graph order), skipping what does not fit. A dense layer must fit tile by tile, the others anywhere.
-    """
-    rows_per_tile = max(0, chip.rows_per_tile - max((model.reserve for model in models), default=0))
-    free = chip.tiles * rows_per_tile
-    dense_load = [0] * chip.tiles
-    cached: set[Key] = set()
-    for key, layer in _caching_order(models, pool):
-        rows = layer.rows
-        if layer.kind is LayerKind.CONSTANT or rows > free:
+def _select(models: Sequence[ModelParameters], generation: Generation, tiles: int, rows_per_tile: int) -> _Places:
+    """The layers to cache, dense ones with their places; the others fit anywhere, since they may be split."""
+    free = tiles * rows_per_tile
+    load = [0] * tiles
+    cached: _Places = {}
+    for key in _caching_order(models, generation.cache_pool):
+        layer = models[key[0]].layers[key[1]]
+        places: tuple[Placement, ...] | None = ()
+        if layer.kind is LayerKind.CONSTANT or layer.rows > free:
             continue
         if layer.kind is LayerKind.DENSE:
-            load = dense_load.copy()
-            for block, height in enumerate(layer.block_rows):
-                load[block % chip.tiles] += height
-            if max(load) > rows_per_tile:
-                continue
-            dense_load = load
-        free -= rows
-        cached.add(key)
-    return frozenset(cached)
+            places = _place_blocks(layer, load, rows_per_tile, generation.dense_placement)
+        if places is None:
+            continue
+        free -= layer.rows
+        cached[key] = places
+    return cached
 
 
-def _caching_order(
-    models: Sequence[ModelParameters], pool: CachePool
-) -> Iterable[tuple[Key, LayerParameters]]:
-    layers = [((m, n), layer) for m, model in enumerate(models) for n, layer in enumerate(model.layers)]
-
-    def rank(item: tuple[Key, LayerParameters]) -> tuple[int, bool, int]:
-        (model, _), layer = item
+def _caching_order(models: Sequence[ModelParameters], pool: CachePool) -> list[Key]:
+    def rank(key: Key) -> tuple[int, bool, int]:
+        layer = models[key[0]].layers[key[1]]
         first = layer.kind in _FIRST
-        return (0 if pool is CachePool.SHARED else model), not first, 0 if first else -layer.nbytes
+        return (0 if pool is CachePool.SHARED else key[0]), not first, 0 if first else -layer.nbytes
 
-    return sorted(layers, key=rank)  # stable: graph order among equals
+    keys = [(m, n) for m, model in enumerate(models) for n in range(len(model.layers))]
+    return sorted(keys, key=rank)  # stable: graph order among equals
 
 
-def _place(
-    layers: Sequence[tuple[Key, LayerParameters]], chip: Chip, rows_per_tile: int
-) -> dict[Key, tuple[Placement, ...]]:
-    """Rows for the cached layers: dense ones where they have to be, then the others from the largest down.
+def _place_blocks(
+    layer: LayerParameters, load: list[int], rows_per_tile: int, rule: DensePlacement
+) -> tuple[Placement, ...] | None:
+    """Places for the blocks of a dense layer, None when one has no room; brings ``load`` (rows per tile) up to date."""
+    before, places, first = load.copy(), [], 0
+    for block, rows in enumerate(layer.block_rows):
+        tile = block % len(load)
+        if load[tile] + rows > rows_per_tile and rule is DensePlacement.MOVABLE:
+            tile = load.index(min(load))
+        if load[tile] + rows > rows_per_tile:
+            load[:] = before
+            return None
+        places.append(Placement(tile, load[tile], rows, first))
+        load[tile] += rows
+        first += rows
+    return tuple(places)
+
+
+def _place(cached: _Places, models: Sequence[ModelParameters], tiles: int, rows_per_tile: int) -> None:
+    """Fill in the places of the layers that are not dense, from the largest down.
 
     A layer goes whole to the emptiest tile; what is too big for it fills that tile and goes on to the next, as in
     the vendor's files (two full tiles of 1,981 rows and 150 rows of a third for 4,112 rows of MobileNetV1).
     """
-    load = [0] * chip.tiles
-    places = {key: _place_blocks(layer, load) for key, layer in layers if layer.kind is LayerKind.DENSE}
+    load = [0] * tiles
+    for places in cached.values():
+        for part in places:
+            load[part.tile] += part.rows
     emptiest = [(rows, tile) for tile, rows in enumerate(load)]
     heapq.heapify(emptiest)
-    others = [(key, layer) for key, layer in layers if layer.kind is not LayerKind.DENSE]
-    for key, layer in sorted(others, key=lambda item: -item[1].rows):
+    rest = [(models[m].layers[n].rows, (m, n)) for (m, n), places in cached.items() if not places]
+    for rows, key in sorted(rest, key=lambda item: -item[0]):
         parts, done = [], 0
-        while done < layer.rows:
+        while done < rows:
             used, tile = heapq.heappop(emptiest)
-            rows = min(layer.rows - done, rows_per_tile - used)
-            assert rows > 0, "more rows were selected than the chip has"
-            parts.append(Placement(tile, used, rows, done))
-            done += rows
-            if used + rows < rows_per_tile:
-                heapq.heappush(emptiest, (used + rows, tile))
-        places[key] = tuple(parts)
-    return places
-
-
-def _place_blocks(layer: LayerParameters, load: list[int]) -> tuple[Placement, ...]:
-    """Block j of a dense layer on tile j; ``load`` (rows used per tile) is brought up to date."""
-    parts, first = [], 0
-    for block, rows in enumerate(layer.block_rows):
-        tile = block % len(load)
-        parts.append(Placement(tile, load[tile], rows, first))
-        load[tile] += rows
-        first += rows
-    return tuple(parts)
+            piece = min(rows - done, rows_per_tile - used)
+            assert piece >= 0, "a tile holds more than it can"
+            if piece:
+                parts.append(Placement(tile, used, piece, done))
+                done += piece
+                heapq.heappush(emptiest, (used + piece, tile))
+        cached[key] = tuple(parts)

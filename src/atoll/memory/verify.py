@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from atoll.memory.plan import LayerKind, LayerPlan, MemoryPlan
 
 
@@ -18,7 +20,7 @@ def verify_plan(plan: MemoryPlan) -> None:
                 assert row >= 0 and row + rows <= top, f"{name} leaves tile {tile}: rows {row} to {row + rows}"
                 taken.append((tile, row, rows, name))
     taken.sort()
-    for (tile, row, rows, name), (other_tile, other_row, _, other) in zip(taken, taken[1:]):
+    for (tile, row, rows, name), (other_tile, other_row, _, other) in itertools.pairwise(taken):
         overlaps = tile == other_tile and row + rows > other_row
         assert not overlaps, f"{name} and {other} overlap on tile {tile} at row {other_row}"
     assert plan.used + plan.remaining == plan.capacity, "used and remaining do not add up"

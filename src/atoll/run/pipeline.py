@@ -118,7 +118,6 @@ class Pipeline:
                     ingress.append(Item(number, tensors))
                     self._pushed = number + 1
                     return number
-            ingress.unreserve()
         except Closed:
             pass
         raise self._refusal()
@@ -163,8 +162,8 @@ class Pipeline:
         end: Exception | None = None
         try:
             while end is None or due < self._pushed:
-                inside = self._pushed - due
-                if end is None and inside < self.capacity and not (inside and len(ready)):
+                # While no result is ready there is room for one more, behind the last segment: push returns.
+                if end is None and (due == self._pushed or not len(ready)):
                     try:
                         self.push(next(source))
                     except Exception as reason:  # the end of the inputs, or a bad one: first what is due

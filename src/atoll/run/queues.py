@@ -71,10 +71,6 @@ class Channel(Generic[T]):
         self._slots.put(_SLOT)
         return item  # type: ignore[no-any-return]
 
-    def unreserve(self) -> None:
-        """Give back a slot that was taken and not used."""
-        self._slots.put(_SLOT)
-
     def finish(self) -> None:
         """No item will follow: readers get what is left, then :class:`Closed`; waiting writers are woken."""
         self._items.put(_END)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atoll.errors import UsageError
 
@@ -23,6 +23,25 @@ class CachePool(enum.Enum):
     SHARED = "one pool over the layers of all models"
 
 
+class DensePlacement(enum.Enum):
+    """Where the blocks of 64 outputs of layers with one output position go."""
+
+    FIXED = "block j on tile j: a few such layers can fill tile 0 while megabytes stay free"
+    MOVABLE = "block j on tile j, or on the emptiest tile when that one is full"
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """R, the rows per tile kept back from parameters: ``max(floor, constant + slope · ln(x))``.
+
+    x is the rows per tile of the largest input. Fitted by benchmarks/fit_reserve.py, which prints the errors.
+    """
+
+    floor: float
+    constant: float
+    slope: float
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One generation of the compiler. Sources: ../shared/facts/{compiler,parameters,memory}.md."""
@@ -36,6 +55,8 @@ class Generation:
     """Write the bias row even when every bias is zero."""
     softmax_table: SoftmaxTable
     cache_pool: CachePool
+    dense_placement: DensePlacement
+    reserve: Reserve
     pads_channels_by_convolution: bool
     """A PAD of channels becomes a 1×1 identity convolution with parameters of its own."""
     prints_available: bool
@@ -44,14 +65,57 @@ class Generation:
     """Fills in ``estimated_cycles``."""
 
 
+_RESERVE_2 = Reserve(floor=3, constant=-363, slope=158)
+_RESERVE_16 = Reserve(floor=27, constant=-411, slope=127)
+"""14 and 15 use it too: their three observations at hand do not carry a fit of their own."""
+
+_BEFORE_16 = Generation(
+    name="15",
+    version="15.0.340273435",
+    default_runtime=13,
+    keeps_zero_bias=True,
+    softmax_table=SoftmaxTable.INT8_ONLY,
+    cache_pool=CachePool.MODEL_BY_MODEL,
+    dense_placement=DensePlacement.FIXED,
+    reserve=_RESERVE_16,
+    pads_channels_by_convolution=False,
+    prints_available=False,
+    estimates_cycles=True,
+)
+_2_1 = replace(
+    _BEFORE_16,
+    name="2.1",
+    version="2.1.302470888",
+    reserve=_RESERVE_2,
+    pads_channels_by_convolution=True,
+)
+_2_0 = replace(
+    _2_1,
+    name="2.0",
+    version="2.0.291256449",
+    default_runtime=12,
+    softmax_table=SoftmaxTable.NONE,
+    prints_available=True,
+)
+
 GENERATIONS: tuple[Generation, ...] = (
-    Generation("1.0", "1.0.249710469", 10, True, SoftmaxTable.NONE, CachePool.MODEL_BY_MODEL, False, True, True),
-    Generation("2.0", "2.0.291256449", 12, True, SoftmaxTable.NONE, CachePool.MODEL_BY_MODEL, True, True, True),
-    Generation("2.1", "2.1.302470888", 13, True, SoftmaxTable.INT8_ONLY, CachePool.MODEL_BY_MODEL, True, False, True),
-    Generation("14", "14.1.317412892", 13, True, SoftmaxTable.INT8_ONLY, CachePool.MODEL_BY_MODEL, False, False, True),
-    Generation("15", "15.0.340273435", 13, True, SoftmaxTable.INT8_ONLY, CachePool.MODEL_BY_MODEL, False, False, True),
-    Generation("16", "16.0.384591198", 14, False, SoftmaxTable.ALL, CachePool.SHARED, False, False, False),
-)  # fmt: skip
+    replace(_2_0, name="1.0", version="1.0.249710469", default_runtime=10, pads_channels_by_convolution=False),
+    _2_0,
+    _2_1,
+    replace(_BEFORE_16, name="14", version="14.1.317412892"),
+    _BEFORE_16,
+    replace(
+        _BEFORE_16,
+        name="16",
+        version="16.0.384591198",
+        default_runtime=14,
+        keeps_zero_bias=False,
+        softmax_table=SoftmaxTable.ALL,
+        cache_pool=CachePool.SHARED,
+        dense_placement=DensePlacement.MOVABLE,
+        estimates_cycles=False,
+    ),
+)
 
 DEFAULT = GENERATIONS[-1]
 

@@ -29,7 +29,7 @@ class ZooEntry:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to declare a network: ``declare(resolution)``, for its own resolution or, to calibrate it, a lower one."""
+    """How to declare a network: ``declare(resolution)``."""
 
     description: str
     resolution: int

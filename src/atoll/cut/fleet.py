@@ -1,0 +1,90 @@
+"""Devices at hand and the goal → the steps by which a search may hand them out to segments."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Objective = Literal["throughput", "latency"]
+State = tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """Give the next segment ``replicas`` devices of kind number ``kind``: from one state of the fleet to another."""
+
+    source: State
+    kind: int
+    replicas: int
+    target: State
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The devices segments may be put on, by kind (``("pcie", "pcie", "usb")``); not all of them must be used.
+
+    ``ordered``: segments follow each other along the list (a bus topology); otherwise any segment takes any device.
+    ``max_replicas``: how many devices of one kind may share a segment, each taking every r-th item.
+    """
+
+    devices: tuple[str, ...]
+    ordered: bool = False
+    max_replicas: int = 1
+
+    @classmethod
+    def of(cls, count: int, kind: str = "any", max_replicas: int = 1) -> Fleet:
+        """``count`` devices of one kind."""
+        return cls((kind,) * count, max_replicas=max_replicas)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.devices))
+
+    def layers(self, most: int) -> list[list[Step]]:
+        """For the first, second, ... segment (at most ``most``) every step the fleet allows.
+
+        The state of an unordered fleet is how many of each kind are taken, that of an ordered one the next device.
+        Of an ordered fleet only the first devices of a kind that are left are tried: later ones leave fewer.
+        """
+        states: list[State] = [(0,) if self.ordered else (0,) * len(self.kinds)]
+        layers = []
+        for _ in range(min(most, len(self.devices))):
+            layer = [step for state in states for step in self._steps(state)]
+            states = list(dict.fromkeys(step.target for step in layer))
+            layers.append(layer)
+        return layers
+
+    def _steps(self, state: State) -> list[Step]:
+        replicas = range(1, self.max_replicas + 1)
+        if not self.ordered:
+            free = [self.devices.count(kind) - taken for kind, taken in zip(self.kinds, state)]
+            return [
+                Step(state, kind, r, (*state[:kind], state[kind] + r, *state[kind + 1 :]))
+                for kind, r in itertools.product(range(len(free)), replicas)
+                if r <= free[kind]
+            ]
+        steps = []
+        for number, kind in enumerate(self.kinds):
+            for r in replicas:
+                runs = range(state[0], len(self.devices) - r + 1)
+                first = next((d for d in runs if self.devices[d : d + r] == (kind,) * r), None)
+                if first is not None:
+                    steps.append(Step(state, number, r, (first + r,)))
+        return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is best, in seconds. ``throughput``: the slowest stage counts, then the number of segments, then the sum.
+
+    ``latency``: the sum counts, then the number of segments. ``max_latency`` bounds the sum, ``max_bottleneck`` the
+    slowest stage; ``at_least`` is the smallest number of segments allowed. The search may stop once its result is
+    proven to be within ``tolerance`` (a fraction) of the best; 0 asks for the optimum itself.
+    """
+
+    objective: Objective = "throughput"
+    max_latency: float = math.inf
+    max_bottleneck: float = math.inf
+    at_least: int = 1
+    tolerance: float = 0.0

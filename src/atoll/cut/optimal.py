@@ -1,0 +1,222 @@
+"""Places to cut and a cost function over segments → the best cuts in execution order, proven, and why not elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from atoll.cut.edges import Floats, TooManyEdgesError
+from atoll.cut.fleet import Fleet, Goal
+from atoll.cut.search import Path, best_path
+from atoll.errors import PartitionError
+
+Cost = Callable[[int, int, str], float]
+"""``cost(start, end, kind)``: seconds per inference of operators ``start ... end - 1`` on a kind of device, transfers
+included; ``math.inf`` where the segment is impossible (it does not compile, or exceeds the device's memory)."""
+
+Bound = Callable[[int, npt.NDArray[np.intp], str], Floats]
+"""``bound(start, ends, kind)``: for every end a lower bound of the cost in seconds, quickly computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A segment (operators ``start ... end - 1``), what runs it, and its seconds per inference on one device."""
+
+    start: int
+    end: int
+    kind: str
+    replicas: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Cuts with their costs; ``lower_bound`` is proven: no cutting has a smaller objective (seconds)."""
+
+    stages: tuple[Stage, ...]
+    lower_bound: float
+    evaluations: int
+    """Calls of the cost function."""
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        return tuple(stage.start for stage in self.stages[1:])
+
+    @property
+    def bottleneck(self) -> float:
+        """Seconds between two results: the slowest stage, divided by its replicas."""
+        return max(stage.seconds / stage.replicas for stage in self.stages)
+
+    @property
+    def latency(self) -> float:
+        """Seconds from input to output of one item."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One cut moved to the next place on either side, the others left alone: what the result would be (seconds)."""
+
+    cut: int
+    moved_to: int
+    bottleneck: float
+    latency: float
+
+
+def optimal_cuts(
+    positions: Sequence[int],
+    cost: Cost,
+    fleet: Fleet,
+    *,
+    bound: Bound | None = None,
+    goal: Goal | None = None,
+    pinned: Sequence[int] = (),
+    worst: float = math.inf,
+) -> Cutting:
+    """The best way to cut at some of ``positions`` and to give every segment its devices.
+
+    The cost may be any function: :mod:`atoll.cut.search` has the argument for exactness. ``bound`` decides how often
+    ``cost`` is called; without one it is called for every segment, n·(n + 1) / 2 times for n - 1 places to cut.
+
+    Args:
+        positions: 0, the places where cutting is allowed, and the number of operators, ascending
+            (:func:`atoll.cut.partition.legal_cuts` gives the places).
+        fleet: at most ``len(fleet.devices)`` devices are used.
+        pinned: places where a cut must be.
+        worst: the objective of a known solution, if there is one.
+
+    Raises:
+        PartitionError: more segments are wanted than places allow, a pinned cut is not among them, every way to cut
+            has an impossible segment, or the goal's limits cannot be met.
+    """
+    goal = goal or Goal()
+    _require_possible(positions, fleet, goal, pinned)
+    at = np.asarray(positions, dtype=np.intp)
+    pins = np.searchsorted(at, sorted(pinned))
+    quick = bound or _every_cost(cost)
+
+    def row(tail: int, kind: int) -> Floats:
+        values = np.array(quick(positions[tail], at[tail + 1 :], fleet.kinds[kind]), dtype=np.float64)
+        following = pins[pins > tail]
+        if len(following):  # a segment ends at the next pinned cut, or before
+            values[int(following[0]) - tail :] = math.inf
+        return values
+
+    def segment_cost(tail: int, head: int, kind: int) -> float:
+        return cost(positions[tail], positions[head], fleet.kinds[kind])
+
+    most = min(len(fleet.devices), len(positions) - 1)
+    if len(positions) > _COARSE:
+        worst = min(worst, _coarse(positions, cost, fleet, quick, goal, pinned))
+    try:
+        path = best_path(len(positions), row, segment_cost, fleet, goal, most, worst)
+    except TooManyEdgesError:
+        raise PartitionError(
+            f"the model has {len(positions) - 2} places to cut: too many segments to consider",
+            "Pin some cuts, or allow cuts at fewer places.",
+        ) from None
+    if path is None:
+        raise _impossible(len(positions), row, segment_cost, fleet, goal, most)
+    return _as_cutting(path, positions, fleet)
+
+
+def neighbours(cutting: Cutting, positions: Sequence[int], cost: Cost) -> tuple[Neighbour, ...]:
+    """By how much every cut would be worse one place to the left or right: the answer to "why here?".
+
+    The place on the other side of the next cut is left out: it would make an empty segment.
+    """
+    found = []
+    index = {position: number for number, position in enumerate(positions)}
+    for number, (before, after) in enumerate(itertools.pairwise(cutting.stages)):
+        for step in (-1, 1):
+            place = positions[index[after.start] + step]
+            if not before.start < place < after.end:
+                continue
+            left = replace(before, end=place, seconds=cost(before.start, place, before.kind))
+            right = replace(after, start=place, seconds=cost(place, after.end, after.kind))
+            moved = Cutting((*cutting.stages[:number], left, right, *cutting.stages[number + 2 :]), 0.0, 0)
+            found.append(Neighbour(after.start, place, moved.bottleneck, moved.latency))
+    return tuple(found)
+
+
+_COARSE = 1500
+"""From this many places on, a solution at every n-th place is looked for first, to bound the size of the tables."""
+
+
+def _coarse(
+    positions: Sequence[int], cost: Cost, fleet: Fleet, bound: Bound, goal: Goal, pinned: Sequence[int]
+) -> float:
+    step = len(positions) // 300
+    some = sorted({*positions[::step], positions[-1], *pinned})
+    try:
+        found = optimal_cuts(some, cost, fleet, bound=bound, goal=replace(goal, tolerance=0.05), pinned=pinned)
+    except PartitionError:
+        return math.inf
+    return found.bottleneck if goal.objective == "throughput" else found.latency
+
+
+def _every_cost(cost: Cost) -> Bound:
+    return lambda start, ends, kind: np.array([cost(start, int(end), kind) for end in ends], dtype=np.float64)
+
+
+def _require_possible(positions: Sequence[int], fleet: Fleet, goal: Goal, pinned: Sequence[int]) -> None:
+    places = len(positions) - 2
+    if not 1 <= goal.at_least <= places + 1:
+        raise PartitionError(
+            f"the model cannot be cut into {goal.at_least} segments: it has {max(0, places)} places to cut",
+            f"Ask for 1 to {max(0, places) + 1} segments.",
+        )
+    if max(goal.at_least, len(pinned) + 1) > len(fleet.devices):
+        raise PartitionError(
+            f"{max(goal.at_least, len(pinned) + 1)} segments need as many devices, there are {len(fleet.devices)}",
+            "Ask for fewer segments, pin fewer cuts, or add devices.",
+        )
+    for cut in pinned:
+        if cut not in positions[1:-1]:
+            raise PartitionError(
+                f"the cut before operator {cut} is pinned, but the model cannot be cut there",
+                f"It has {places} places to cut; see legal_cuts.",
+            )
+
+
+def _impossible(
+    nodes: int,
+    row: Callable[[int, int], Floats],
+    cost: Callable[[int, int, int], float],
+    fleet: Fleet,
+    goal: Goal,
+    most: int,
+) -> PartitionError:
+    """What was asked for cannot be had: say what can."""
+    slowest = best_path(nodes, row, cost, fleet, Goal(at_least=goal.at_least), most)
+    if slowest is None:
+        return PartitionError(
+            f"no way to cut the model into {goal.at_least} to {most} segments: each has a segment that is impossible",
+            "A segment exceeds the device's memory or does not compile; allow more segments or unpin cuts.",
+        )
+    quickest = best_path(nodes, row, cost, fleet, Goal("latency", at_least=goal.at_least), most)
+    assert quickest is not None
+    wanted = [
+        f"{name} of at most {value * 1e3:.3f} ms"
+        for name, value in (("a latency", goal.max_latency), ("a slowest stage", goal.max_bottleneck))
+        if math.isfinite(value)
+    ]
+    return PartitionError(
+        f"{' with '.join(wanted)} cannot be met with {len(fleet.devices)} devices",
+        f"Possible are a latency of {quickest.latency * 1e3:.3f} ms (then the slowest stage takes "
+        f"{quickest.bottleneck * 1e3:.3f} ms) and a slowest stage of {slowest.bottleneck * 1e3:.3f} ms "
+        f"(then the latency is {slowest.latency * 1e3:.3f} ms).",
+    )
+
+
+def _as_cutting(path: Path, positions: Sequence[int], fleet: Fleet) -> Cutting:
+    stages = tuple(
+        Stage(positions[edge.tail], positions[edge.head], fleet.kinds[edge.kind], edge.replicas, edge.seconds)
+        for edge in path.edges
+    )
+    return Cutting(stages, path.lower_bound, path.evaluations)

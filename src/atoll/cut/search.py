@@ -1,0 +1,195 @@
+"""Lower bounds of segment costs and a function that computes one cost → the best path of segments, and its proof.
+
+The nodes are places to cut, in an order in which every segment leads forward; node 0 is the start of the model and the
+last node its end. Every edge (a segment, on a kind of device) carries a value: its cost once that was asked for, a
+lower bound until then. Each round finds the best path under these values, in the lexicographic order of the goal, and
+asks for the costs on it that are not known yet; the search ends when there are none.
+
+Why that is exact: the values are never above the costs, and raising values never improves the best path, so the value
+of each round's path is a lower bound on every path's cost. When all values of that path are costs, the bound is
+reached. No property of the costs is used, neither additivity nor monotonicity. The number of costs asked for depends
+on how tight the bounds are; at worst every segment that could be part of a better path is asked for, once. (Lazy
+shortest-path search: Dellin and Srinivasa, "A Unifying Formalism for Shortest Path Problems with Expensive Edge
+Evaluations via Lazy Best-First Search over Paths with Edge Selectors", ICAPS 2016.)
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from atoll.cut.edges import Edges, Floats, Tables
+from atoll.cut.fleet import Fleet, Goal, Step
+
+
+class Edge(NamedTuple):
+    """One segment of a path: from node to node, on ``replicas`` devices of a kind, ``seconds`` per inference."""
+
+    tail: int
+    head: int
+    kind: int
+    replicas: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The best path found; none has a smaller objective than ``lower_bound`` (seconds)."""
+
+    edges: tuple[Edge, ...]
+    lower_bound: float
+    evaluations: int
+    """How many costs were computed."""
+
+    @property
+    def bottleneck(self) -> float:
+        """Seconds between two results, as far as the slowest stage decides."""
+        return max(edge.seconds / edge.replicas for edge in self.edges)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that one item spends in the segments."""
+        return sum(edge.seconds for edge in self.edges)
+
+
+def best_path(
+    nodes: int,
+    bound: Callable[[int, int], Floats],
+    cost: Callable[[int, int, int], float],
+    fleet: Fleet,
+    goal: Goal,
+    most: int,
+    worst: float = math.inf,
+) -> Path | None:
+    """The best path of at most ``most`` edges from node 0 to the last, or None when no path fulfils the goal.
+
+    Args:
+        bound: ``bound(tail, kind)`` gives lower bounds for the edges to the nodes ``tail + 1, ...`` (float64), inf
+            for edges that do not exist.
+        cost: ``cost(tail, head, kind)`` in seconds, inf when the segment is impossible; asked once at most for each.
+        worst: the objective of a known solution; edges that cost more are left out from the start.
+
+    Raises:
+        TooManyEdgesError: there are more than :data:`atoll.cut.edges.MAX_EDGES`.
+    """
+    search = _Search(fleet, goal, most, worst)
+    search.edges = Edges.build(nodes, bound, len(fleet.kinds), search.edge_limit())
+    while (path := search.next_path()) is not None:
+        unknown = [edge for edge in path if not search.is_known(edge)]
+        if not unknown:
+            return search.as_path(path)
+        for edge in unknown:
+            tail, head, kind, replicas = edge
+            value = cost(tail, head, kind)
+            search.evaluations += 1
+            search.edges.learn(search.edges.index(tail, head), kind, value)
+            if goal.objective == "throughput" and value / replicas > search.worst:
+                break  # refuted: the other costs of this path need not be known
+        else:
+            search.offer(search.as_path(path))
+        if search.is_close_enough():
+            break
+    return search.best
+
+
+class _Search:
+    """What is known between two rounds."""
+
+    edges: Edges
+
+    def __init__(self, fleet: Fleet, goal: Goal, most: int, worst: float) -> None:
+        self.goal = goal
+        self.layers: list[list[Step]] = fleet.layers(most)
+        self.replicas = max(step.replicas for layer in self.layers for step in layer)
+        self.worst = worst
+        self.lower = 0.0
+        self.evaluations = 0
+        self._best: Path | None = None
+
+    @property
+    def best(self) -> Path | None:
+        """The best path all of whose costs are known, with the bound and the count as they are now."""
+        return self._best and Path(self._best.edges, self.lower, self.evaluations)
+
+    def edge_limit(self) -> float:
+        """The largest cost of one edge in a solution no worse than the best that is known."""
+        slowest = min(self.goal.max_bottleneck, self.worst if self.goal.objective == "throughput" else math.inf)
+        longest = min(self.goal.max_latency, self.worst if self.goal.objective == "latency" else math.inf)
+        return min(slowest * self.replicas, longest)
+
+    def next_path(self) -> list[tuple[int, int, int, int]] | None:
+        """The best path under the current values; raises ``lower`` to its objective."""
+        goal = self.goal
+        if goal.objective == "latency":
+            sums = self._sums(goal.max_bottleneck)
+            lengths = sums.at_end(goal.at_least)
+            self.lower = max(self.lower, min(lengths))
+            limit = min(lengths)
+            return self._shortest(sums, limit) if limit <= goal.max_latency and math.isfinite(limit) else None
+        sums = self._sums(self.lower)  # most rounds leave the bottleneck as it is
+        if not self._fits(sums):
+            fastest = Tables.fill(self.edges, self.layers, np.maximum, goal.max_bottleneck)
+            self.lower = max(self.lower, min(fastest.at_end(goal.at_least)))
+            if math.isinf(self.lower):
+                return None
+            sums = self._sums(self.lower)
+            if not self._fits(sums):
+                return self._within_latency()
+        return self._shortest(sums, goal.max_latency)
+
+    def _within_latency(self) -> list[tuple[int, int, int, int]] | None:
+        """The least bottleneck at which the sum is small enough: a bisection over the values there are."""
+        uses = {step.replicas for layer in self.layers for step in layer}
+        values = np.unique(np.concatenate([self.edges.values.ravel() / r for r in uses]))
+        higher = values[(values > self.lower) & (values <= self.goal.max_bottleneck) & np.isfinite(values)].tolist()
+        first = bisect_left(higher, True, key=lambda value: self._fits(self._sums(value)))
+        if first == len(higher):
+            return None
+        self.lower = higher[first]
+        return self._shortest(self._sums(self.lower), self.goal.max_latency)
+
+    def _sums(self, limit: float) -> Tables:
+        return Tables.fill(self.edges, self.layers, np.add, limit)
+
+    def _fits(self, sums: Tables) -> bool:
+        least = min(sums.at_end(self.goal.at_least))
+        return math.isfinite(least) and least <= self.goal.max_latency
+
+    def _shortest(self, sums: Tables, limit: float) -> list[tuple[int, int, int, int]]:
+        """Of the paths whose sum is within the limit, one of the fewest edges and of these the least sum."""
+        lengths = enumerate(sums.at_end(self.goal.at_least), start=self.goal.at_least)
+        return sums.trace(next(count for count, length in lengths if length <= limit and math.isfinite(length)))
+
+    def is_known(self, edge: tuple[int, int, int, int]) -> bool:
+        return bool(self.edges.known[edge[2], self.edges.index(edge[0], edge[1])])
+
+    def as_path(self, path: Sequence[tuple[int, int, int, int]]) -> Path:
+        values = self.edges.values
+        edges = (Edge(*edge, float(values[edge[2], self.edges.index(edge[0], edge[1])])) for edge in path)
+        return Path(tuple(edges), self.lower, self.evaluations)
+
+    def offer(self, path: Path) -> None:
+        """Keep the path if it is the best so far, and forget the edges that no better one can have."""
+        goal = self.goal
+        if not (path.latency <= goal.max_latency and path.bottleneck <= goal.max_bottleneck):
+            return
+        if math.isinf(path.latency) or (self._best and self._rank(path) >= self._rank(self._best)):
+            return
+        self._best = path
+        self.worst = min(self.worst, self._rank(path)[0])
+        self.edges = self.edges.below(self.edge_limit())
+
+    def _rank(self, path: Path) -> tuple[float, int, float]:
+        if self.goal.objective == "throughput":
+            return path.bottleneck, len(path.edges), path.latency
+        return path.latency, len(path.edges), path.bottleneck
+
+    def is_close_enough(self) -> bool:
+        if self._best is None or not self.goal.tolerance:
+            return False
+        return self._rank(self._best)[0] <= self.lower * (1 + self.goal.tolerance)

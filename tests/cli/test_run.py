@@ -1,0 +1,191 @@
+"""``atoll run`` as a user meets it: what it prints, what it writes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import branched, chain
+
+from atoll import errors
+from atoll.formats.tflite import read_model, write_model
+from atoll.ir import DType, Model
+
+Run = Callable[..., Any]
+
+
+def test_the_table_shows_each_segment_and_the_proof(atoll: Run, chain_file: Path) -> None:
+    result = atoll("run", chain_file, "--tpus", 3, "--inferences", 5)
+    assert result.code == 0 and result.err == ""
+    rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
+    assert [row[:3] for row in rows[:3]] == [["0", "2", "2"], ["1", "2", "2"], ["2", "2", "2"]]
+    assert "first 3 inferences equal those of the uncut model bit for bit" in result.out
+
+
+def test_json_holds_the_same_with_a_schema(atoll: Run, branched_file: Path) -> None:
+    result = atoll("run", branched_file, "--tpus", 3, "--inferences", 4, "--json")
+    report = json.loads(result.out)
+    assert report["schema"] == "atoll.run/1"
+    assert report["verified"] == 3 and report["inferences"] == 4
+    assert sum(segment["operators"] for segment in report["segments"]) == 6
+    assert {segment["device"] for segment in report["segments"]} == {f"virtual:pci:{i}" for i in range(3)}
+    slowest = max(report["segments"], key=lambda segment: segment["mean_ms"])
+    assert slowest["share_of_bottleneck"] == 1 and report["segments"][report["bottleneck"]] == slowest
+
+
+def test_segments_are_named_as_the_vendor_names_them(atoll: Run, chain_file: Path, tmp_path: Path) -> None:
+    assert atoll("run", chain_file, "--tpus", 2, "--inferences", 1, "--segments-dir", tmp_path / "new/dir").code == 0
+    names = [f"chain_segment_{i}_of_2_edgetpu.tflite" for i in range(2)]
+    assert sorted(os.listdir(tmp_path / "new/dir")) == names
+    assert read_model(tmp_path / "new/dir" / names[0]).main.operators[0].custom_code == "edgetpu-custom-op"
+
+
+def test_inputs_come_from_a_file(atoll: Run, chain_file: Path, tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).integers(-128, 128, (4, 8, 8, 4)).astype(np.int8)
+    np.save(tmp_path / "inputs.npy", stack)
+    assert atoll("run", chain_file, "--inferences", 6, "--input", tmp_path / "inputs.npy").code == 0
+
+
+def test_several_inputs_come_from_an_npz_file(atoll: Run, branched_file: Path, tmp_path: Path) -> None:
+    one = np.zeros((1, 8, 8, 4), np.int8)
+    np.savez(tmp_path / "inputs.npz", left=one, right=np.repeat(one, 3, 0))
+    assert atoll("run", branched_file, "--inferences", 3, "--input", tmp_path / "inputs.npz").code == 0
+
+
+def test_an_image_is_resized_to_the_input(atoll: Run, tmp_path: Path, shared: Path) -> None:
+    model = shared / "data/models/uncompiled/mobilenet_v1_0.25_128_quant.tflite"
+    assert atoll("run", model, "--inferences", 1, "--input", shared / "data/models/cat.bmp").code == 0
+
+
+def with_tensor(model: Model, index: int, **changes: object) -> Model:
+    tensors = list(model.main.tensors)
+    tensors[index] = replace(tensors[index], **changes)  # type: ignore[arg-type]
+    return replace(model, graphs=(replace(model.main, tensors=tuple(tensors)),))
+
+
+def float_model() -> Model:
+    model = chain(1)
+    tensors = [replace(t, dtype=DType.FLOAT32, quantization=None) if not t.is_constant else t for t in model.main.tensors]
+    return replace(model, graphs=(replace(model.main, tensors=tuple(tensors)),))
+
+
+def bad_files(folder: Path) -> dict[str, tuple[object, type[errors.AtollError], str]]:
+    """File name → what is in it, the error, and what the message has to name."""
+    whole = folder / "whole.tflite"
+    write_model(chain(2), whole)
+    content = whole.read_bytes()
+    return {
+        "missing.tflite": (None, errors.FileMissingError, "does not exist"),
+        "folder.tflite": (..., errors.IsDirectoryError, "is a directory"),
+        "empty.tflite": (b"", errors.EmptyFileError, "is empty"),
+        "text.tflite": (b"this is not a model", errors.NotTfliteError, "not a TensorFlow Lite model"),
+        "cut.tflite": (content[: len(content) // 2], errors.CorruptModelError, "truncated or damaged"),
+        "float.tflite": (float_model(), errors.NotQuantizedError, "Model not quantized"),
+        "dynamic.tflite": (
+            with_tensor(chain(2), 3, shape_signature=(1, -1, -1, 4)),
+            errors.DynamicShapeError,
+            "'conv_0' has the dynamic shape",
+        ),
+    }
+
+
+NAMES = ["missing.tflite", "folder.tflite", "empty.tflite", "text.tflite", "cut.tflite", "float.tflite", "dynamic.tflite"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_bad_file_gets_one_message_and_its_own_exit_code(atoll: Run, tmp_path: Path, name: str, command: str) -> None:
+    content, error, words = bad_files(tmp_path)[name]
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, Model):
+        write_model(content, path)
+    elif content is ...:
+        path.mkdir()
+    result = atoll(command, path)
+    assert result.code == error.exit_code
+    assert result.out == "" and result.err.startswith("error: ") and words in result.err and str(path) in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(atoll: Run, chain_file: Path) -> None:
+    chain_file.chmod(0)
+    assert atoll("run", chain_file).code == errors.NoPermissionError.exit_code
+
+
+def test_exit_codes_are_distinct() -> None:
+    def classes(base: type[errors.AtollError]) -> list[type[errors.AtollError]]:
+        return [base, *(c for sub in base.__subclasses__() for c in classes(sub) if c.__module__ == "atoll.errors")]
+
+    codes = [c.exit_code for c in classes(errors.AtollError)]
+    assert len(set(codes)) == len(codes)
+
+
+def test_more_segments_than_operators(atoll: Run, chain_file: Path) -> None:
+    result = atoll("run", chain_file, "--tpus", 7)
+    assert result.code == errors.PartitionError.exit_code and "Ask for 1 to 6 segments" in result.err
+
+
+def test_more_segments_than_devices(atoll: Run, chain_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATOLL_VIRTUAL_TPUS", "2")
+    result = atoll("run", chain_file, "--tpus", 3)
+    assert result.code == errors.DeviceError.exit_code and "ATOLL_VIRTUAL_TPUS" in result.err
+
+
+@pytest.mark.parametrize(
+    ("array", "error"),
+    [
+        (np.zeros((1, 8, 9, 4), np.int8), errors.InputShapeError),
+        (np.zeros((1, 8, 8, 4), np.float32), errors.InputDtypeError),
+    ],
+)
+def test_an_input_that_does_not_fit(
+    atoll: Run, chain_file: Path, tmp_path: Path, array: np.ndarray, error: type[errors.AtollError]
+) -> None:
+    np.save(tmp_path / "x.npy", array)
+    result = atoll("run", chain_file, "--input", tmp_path / "x.npy")
+    assert result.code == error.exit_code and "'input'" in result.err
+
+
+def test_an_output_directory_that_cannot_be_written(atoll: Run, chain_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = atoll("run", chain_file, "--segments-dir", tmp_path / "file" / "dir")
+    assert result.code == errors.OutputError.exit_code
+    assert "a file, not a directory" in result.err or "in the way" in result.err
+    assert sorted(os.listdir(tmp_path)) == ["chain.tflite", "file"]
+
+
+def test_ctrl_c_ends_it_at_once_and_leaves_nothing(
+    atoll_process: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    write_model(branched(), tmp_path / "m.tflite")
+    process = atoll_process("run", tmp_path / "m.tflite", "--inferences", 10**9, "--segments-dir", tmp_path / "out")
+    while not (tmp_path / "out").exists() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == errors.INTERRUPTED
+    assert "Traceback" not in err and out == ""
+    left = os.listdir(tmp_path / "out")
+    assert sorted(left) in ([], [f"m_segment_{i}_of_2_edgetpu.tflite" for i in range(2)])
+
+
+def test_help_imports_neither_numpy_nor_litert(atoll_process: Callable[..., subprocess.Popen[str]]) -> None:
+    """What keeps ``atoll --help`` under 0.3 s."""
+    code = "import sys, atoll.cli; atoll.cli.invoke(atoll.cli.cli, ['--help']); print(sorted(sys.modules))"
+    import sys
+
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "'numpy'" not in out and "'ai_edge_litert" not in out and "'rich" not in out
