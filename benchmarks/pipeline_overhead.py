@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import queue
 import statistics
@@ -129,29 +130,51 @@ def timing(runner: Callable[..., Iterator[Any]], stages: int, seconds: float, it
     return Timing(float(steps.mean()), float(np.median(steps)), cpu / items)
 
 
-def bare_wait(seconds: float, items: int) -> Timing:
-    """The wait alone, in a loop, in a thread like a stage's: the ideal."""
+def loop(body: Callable[[], Any], items: int) -> Timing:
+    """``body`` again and again in one thread like a stage's, with no pipeline around it."""
     times = [0.0] * items
 
-    def loop() -> None:
+    def run() -> None:
         for i in range(items):
-            time.sleep(seconds)
+            body()
             times[i] = time.perf_counter()
 
-    thread = threading.Thread(target=loop)
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
     steps = np.diff(np.array(times))
     return Timing(float(steps.mean()), float(np.median(steps)), 0.0)
 
 
+def bare_wait(seconds: float, items: int) -> Timing:
+    """The wait alone: the ideal."""
+    return loop(lambda: time.sleep(seconds), items)
+
+
+def one_segment(seconds: float, items: int) -> Timing:
+    """One interpreter used directly: tensors in, wait, tensors out. What is lost here no pipeline can win back."""
+    [interpreter] = chain(1, seconds)
+    frame = np.zeros((1, TENSOR_BYTES), np.int8)
+
+    def infer() -> None:
+        interpreter.set_tensor(0, frame)
+        interpreter.invoke()
+        interpreter.get_tensor(1)
+
+    return loop(infer, items)
+
+
 def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
-    """Per number of stages: the share of the ideal that we and the baseline keep (medians of interleaved rounds)."""
+    """Per number of stages: the shares of the ideal (a bare wait) and of one segment's own pace that are kept.
+
+    Shares of the median period, medians of interleaved rounds; ``mean_share`` is of the mean period, stalls included.
+    """
     rows = []
     for stages in range(1, 9):
         runs = [
             (
                 bare_wait(seconds, items),
+                one_segment(seconds, items),
                 timing(ours, stages, seconds, items),
                 timing(straightforward, stages, seconds, items),
             )
@@ -159,10 +182,11 @@ def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
         ]
         row = {
             "stages": stages,
-            "share": statistics.median(ideal.mean / mine.mean for ideal, mine, _ in runs),
-            "share_of_median": statistics.median(ideal.median / mine.median for ideal, mine, _ in runs),
-            "queue_share": statistics.median(ideal.mean / theirs.mean for ideal, _, theirs in runs),
-            "queue_share_of_median": statistics.median(ideal.median / theirs.median for ideal, _, theirs in runs),
+            "share": statistics.median(ideal.median / mine.median for ideal, _, mine, _ in runs),
+            "mean_share": statistics.median(ideal.mean / mine.mean for ideal, _, mine, _ in runs),
+            "share_of_one_segment": statistics.median(one.median / mine.median for _, one, mine, _ in runs),
+            "queue_share": statistics.median(ideal.median / theirs.median for ideal, _, _, theirs in runs),
+            "queue_mean_share": statistics.median(ideal.mean / theirs.mean for ideal, _, _, theirs in runs),
         }
         rows.append({key: round(value, 4) for key, value in row.items()})
         print(f"{seconds * 1e3:g} ms  {rows[-1]}", flush=True)
@@ -195,6 +219,7 @@ def main() -> None:
     options = parser.parse_args()
     result = {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "load_average_at_start": round(os.getloadavg()[0], 2),
         "tensor_bytes": TENSOR_BYTES,
         "no_work": overhead(options.items, options.rounds),
         "wait_1_ms": measure(1e-3, options.items, options.rounds),

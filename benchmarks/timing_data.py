@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from atoll.ir.graph import Buffer, DType, Graph, Operator, Quantization, Tensor
-from atoll.ir.subgraph import boundary, renumbered
-from atoll.params import parameter_size
-from atoll.timing import ParameterUse
+from atoll.ir.subgraph import boundary
+from atoll.params import ParameterSize, parameter_size
+from atoll.target.generations import DEFAULT, Generation, generation
+from atoll.timing import Demand, ParameterUse, demand
 from atoll.zoo.dense_prediction import ssd_mobilenet_v1
 from atoll.zoo.inception import Padding
 from atoll.zoo.mobilenet import RELU6, mobilenet_v1, mobilenet_v2
@@ -264,51 +265,31 @@ def _real_network(model: str) -> str:
 # ------------------------------------------------------------------------------------------------ cache
 
 
-def cached_layers(graph: Graph, region: Sequence[int], capacity_bytes: float) -> frozenset[int]:
+def cached_layers(graph: Graph, sizes: Mapping[int, ParameterSize], capacity_bytes: float) -> frozenset[int]:
     """Which layers are in the cache when it holds ``capacity_bytes`` (256-byte rows counted whole).
 
     ../shared/facts/memory.md, "Which layers are cached". Where a report names the bytes on the chip, they are the
     capacity, and the set comes out as reported.
     """
-    sizes = {i: parameter_size(graph, graph.operators[i]) for i in region}
-    layers = [i for i in region if sizes[i].wide_rows and not sizes[i].streamed]
+    layers = [i for i, size in sizes.items() if size.nbytes and not size.streamed]
 
     def first(i: int) -> bool:
         operator = graph.operators[i]
         shape = graph.tensors[operator.outputs[0]].shape
-        return operator.kind in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED") or shape[1:3] == (1, 1)
+        return operator.kind == "DEPTHWISE_CONV_2D" or len(shape) < 4 or shape[1:3] == (1, 1)
 
     ordered = [i for i in layers if first(i)]
     ordered += sorted((i for i in layers if not first(i)), key=lambda i: -sizes[i].nbytes)
     chosen, used = set(), 0
     for i in ordered:
-        rows = 256 * sizes[i].wide_rows
-        if used + rows <= capacity_bytes:
+        nbytes = 256 * (sizes[i].wide_rows or -(-sizes[i].nbytes // 256))
+        if used + nbytes <= capacity_bytes:
             chosen.add(i)
-            used += rows
+            used += nbytes
     return frozenset(chosen)
 
 
-def parameter_uses(graph: Graph, region: Sequence[int], capacity_bytes: float) -> dict[int, ParameterUse]:
-    """Per operator of the region, its bytes cached or streamed."""
-    cached = cached_layers(graph, region, capacity_bytes)
-    uses = {}
-    for i in region:
-        nbytes = parameter_size(graph, graph.operators[i]).nbytes
-        uses[i] = ParameterUse(cached=nbytes) if i in cached else ParameterUse(streamed=nbytes)
-    return uses
-
-
 # ------------------------------------------------------------------------------------------------ cases
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One segment on one device: its graph, what is mapped, where the parameters are, the instruction stream."""
-
-    graph: Graph
-    region: tuple[int, ...]
-    uses: Mapping[int, ParameterUse]
 
 
 @dataclass(frozen=True)
@@ -322,7 +303,9 @@ class Case:
     ms: float
     fitted: bool
     """Belongs to the part that the parameters are fitted to."""
-    candidates: tuple[tuple[Stage, ...], ...]
+    old_compiler: bool
+    """Made by a compiler before 16, which sends no tables for softmax."""
+    candidates: tuple[tuple[Demand, ...], ...]
     """The cuts it can have had: one, or all when a profiling partitioner chose."""
 
     @property
@@ -330,6 +313,8 @@ class Case:
         return len(self.candidates[0])
 
 
+USABLE_OLD_MIB = 6.91
+"""The same for compilers before 16: what the documents name (../shared/facts/memory.md, MobileNetV2)."""
 USABLE_MIB = 7.2
 """Cache assumed where no report names one: the median of public logs (../shared/facts/timing.md, "Reserve R")."""
 _PROFILES = (
@@ -348,17 +333,23 @@ _VENDOR_CUTS = {2: (2, 3), 3: (2, 1, 2), 4: (1, 1, 1, 2)}
 """Layers per segment of the five-layer convolution nets, read off the reports in conv_segments.csv."""
 
 
-def whole(graph: Graph, capacity_bytes: float) -> Stage:
+@functools.cache
+def whole(graph: Graph, capacity_bytes: float, compiler: Generation = DEFAULT) -> Demand:
     """The graph on one device; what the chip cannot run (custom operators) stays on the CPU."""
     region = tuple(i for i, operator in enumerate(graph.operators) if operator.kind != "CUSTOM")
-    return Stage(graph, region, parameter_uses(graph, region, capacity_bytes))
+    sizes = {i: parameter_size(graph, graph.operators[i], compiler) for i in region}
+    cached = cached_layers(graph, sizes, capacity_bytes)
+    uses = {
+        i: ParameterUse(cached=size.nbytes) if i in cached else ParameterUse(streamed=size.nbytes)
+        for i, size in sizes.items()
+    }
+    return demand(graph, (region,), uses)
 
 
-def segment(graph: Graph, operators: Sequence[int], capacity_bytes: float) -> Stage:
+def segment(graph: Graph, operators: Sequence[int], capacity_bytes: float) -> Demand:
     """Some operators of a graph as a graph of their own, on one device."""
     entering, leaving = boundary(graph, operators)
-    number = {i: i for i in range(len(graph.tensors))}
-    chosen = tuple(renumbered(graph.operators[i], number) for i in operators)
+    chosen = tuple(graph.operators[i] for i in operators)
     return whole(Graph(graph.tensors, chosen, entering, leaving), capacity_bytes)
 
 
@@ -421,18 +412,20 @@ def _case(
 ) -> Case:
     model, tpus = str(entry["model"]), int(str(entry["num_tpus"]))
     graph = graph_for(model)
+    old = not str(entry["source"]).startswith("github Jorgitou98")
     if tpus > 1:
         candidates = _pipelines(entry, graph, tpus, reports)
     else:
-        reported = entry.get("on_MiB")
-        capacity = MIB * (USABLE_MIB if reported is None else float(str(reported)) + 0.006)  # printed to 0.01 MiB
-        candidates = ((whole(graph, capacity),),)
-    return Case(model, kind, _profile(entry), float(str(entry["latency_ms"])), fitted, candidates)
+        capacity = MIB * (USABLE_OLD_MIB if old else USABLE_MIB)
+        if entry.get("on_MiB") is not None:  # printed to 0.01 MiB
+            capacity = MIB * (float(str(entry["on_MiB"])) + 0.006) if entry["off_MiB"] else float("inf")
+        candidates = ((whole(graph, capacity, generation("2.0") if old else DEFAULT),),)
+    return Case(model, kind, _profile(entry), float(str(entry["latency_ms"])), fitted, old, candidates)
 
 
 def _pipelines(
     entry: Mapping[str, object], graph: Graph, tpus: int, reports: Mapping[tuple[int, int], list[float]]
-) -> tuple[tuple[Stage, ...], ...]:
+) -> tuple[tuple[Demand, ...], ...]:
     count = len(graph.operators)
     vendor = str(entry["segmentation"]).startswith("vendor")
     capacities = [MIB * USABLE_MIB] * tpus

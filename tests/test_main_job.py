@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import branched, chain
 
 from atoll import toolchain, zoo
 from atoll.cut import legal_cuts
@@ -19,6 +18,7 @@ from atoll.formats.tflite import model_bytes, parse_model, read_model, write_mod
 from atoll.ir import Model
 from atoll.ir.dump import dump
 from atoll.run.inputs import random_inputs
+from builders import branched, chain
 
 MOST = 8
 
@@ -104,7 +104,9 @@ def test_the_file_runs_without_any_delegate_through_its_cpu_signature(tmp_path: 
 
 def test_compiling_twice_gives_the_same_bytes_and_another_model_another_token() -> None:
     first, second = (toolchain.compile_model(branched(), 2, name="m")[1] for _ in range(2))
-    assert [bytes(model_bytes(s.model)) for s in first.segments] == [bytes(model_bytes(s.model)) for s in second.segments]
+    assert [bytes(model_bytes(s.model)) for s in first.segments] == [
+        bytes(model_bytes(s.model)) for s in second.segments
+    ]
     other = toolchain.compile_model(branched(seed=1), 2, name="m")[1]
     assert first.token == second.token != other.token
 

@@ -31,6 +31,7 @@ from atoll.emit import (
     caching_token,
     parameter_blobs,
     region_package,
+    region_skeleton,
     segment_name,
     with_custom_operators,
 )
@@ -43,7 +44,8 @@ from atoll.ir.graph import Graph, Model, Tensor
 from atoll.ir.subgraph import boundary, extract, with_unique_names
 from atoll.mapping import Mapping as Mapped
 from atoll.mapping import map_operators
-from atoll.memory import ModelPlan, model_parameters, plan_memory
+from atoll.memory import ModelParameters, ModelPlan, model_parameters, plan_memory
+from atoll.memory.order import OrderSearch, best_order
 from atoll.params import parameter_size
 from atoll.report.check import CheckReport, operator_rows
 from atoll.report.run import RunReport, SegmentReport
@@ -134,6 +136,17 @@ def compile_models(
     return partitions, Compiled(tuple(compiled), token)
 
 
+def search_order(models: Sequence[Model], options: CompileOptions, rates: Sequence[float]) -> OrderSearch:
+    """In which order to co-compile models of which model i runs ``rates[i]`` times as often as one of rate 1.
+
+    Raises as :func:`compile_models`.
+    """
+    _require_consistent(models, options)
+    for model in models:
+        require_compilable(model)
+    return best_order(_parameters(models, _map(models, options), options), rates, options.generation)
+
+
 def _require_consistent(models: Sequence[Model], options: CompileOptions) -> None:
     problem = ""
     if len(models) > 1 and options.segments > 1:
@@ -191,20 +204,8 @@ def _compile_parts(
 ) -> list[CompiledSegment]:
     """map → plan memory → emit. Of each part the first ``most`` operators may be mapped."""
     begin = time.perf_counter()
-    generation = options.generation
-    runtime = options.min_runtime or generation.default_runtime
-    mappings = []
-    for number, part in enumerate(parts):
-        support = _first_operators(part.main, check(part.main, runtime), most)
-        stop_at = options.stop_at[number] if options.stop_at else ()
-        mappings.append(map_operators(part.main, support, options.all_regions, stop_at))
-    plan = plan_memory(
-        [
-            model_parameters(part.main, itertools.chain(*mapping.regions), parameter_size, part.path, generation)
-            for part, mapping in zip(parts, mappings)
-        ],
-        generation,
-    )
+    mappings = _map(parts, options, most)
+    plan = plan_memory(_parameters(parts, mappings, options), options.generation)
     emitted = [
         _emit(part, mapping, memory, options, token) for part, mapping, memory in zip(parts, mappings, plan.models)
     ]
@@ -212,6 +213,23 @@ def _compile_parts(
     return [
         CompiledSegment(segment_name(part.path, index, options.segments), part, model, mapping, memory, seconds)
         for part, model, mapping, memory in zip(parts, emitted, mappings, plan.models)
+    ]
+
+
+def _map(parts: Sequence[Model], options: CompileOptions, most: int | None = None) -> list[Mapped]:
+    runtime = options.generation.default_runtime if options.min_runtime is None else options.min_runtime
+    mappings = []
+    for number, part in enumerate(parts):
+        support = _first_operators(part.main, check(part.main, runtime), most)
+        stop_at = options.stop_at[number] if options.stop_at else ()
+        mappings.append(map_operators(part.main, support, options.all_regions, stop_at))
+    return mappings
+
+
+def _parameters(parts: Sequence[Model], mappings: Sequence[Mapped], options: CompileOptions) -> list[ModelParameters]:
+    return [
+        model_parameters(part.main, itertools.chain(*mapping.regions), parameter_size, part.path, options.generation)
+        for part, mapping in zip(parts, mappings)
     ]
 
 
@@ -237,6 +255,7 @@ def _emit(model: Model, mapping: Mapped, memory: ModelPlan, options: CompileOpti
         package = None
         if step.on_tpu:
             blobs = parameter_blobs(graph, step.operators, memory.layers, options.generation)
+            beside = None if options.cpu_graph else region_skeleton(model, step.operators, memory.layers, options.generation)
             package = write_package(
                 region_package(graph, step.operators, token, mapping.runtime, COMPILER, *(b.data for b in blobs))
             )

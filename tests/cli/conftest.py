@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from builders import branched, chain
 
 from atoll.cli import cli, invoke
 from atoll.formats.tflite import write_model
+from builders import branched, chain
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import branched, chain
 
 from atoll import errors
 from atoll.formats.tflite import read_model, write_model
 from atoll.ir import DType, Model
+from builders import branched, chain
 
 Run = Callable[..., Any]
 
@@ -74,7 +74,9 @@ def with_tensor(model: Model, index: int, **changes: object) -> Model:
 
 def float_model() -> Model:
     model = chain(1)
-    tensors = [replace(t, dtype=DType.FLOAT32, quantization=None) if not t.is_constant else t for t in model.main.tensors]
+    tensors = [
+        replace(t, dtype=DType.FLOAT32, quantization=None) if not t.is_constant else t for t in model.main.tensors
+    ]
     return replace(model, graphs=(replace(model.main, tensors=tuple(tensors)),))
 
 
@@ -98,7 +100,15 @@ def bad_files(folder: Path) -> dict[str, tuple[object, type[errors.AtollError], 
     }
 
 
-NAMES = ["missing.tflite", "folder.tflite", "empty.tflite", "text.tflite", "cut.tflite", "float.tflite", "dynamic.tflite"]
+NAMES = [
+    "missing.tflite",
+    "folder.tflite",
+    "empty.tflite",
+    "text.tflite",
+    "cut.tflite",
+    "float.tflite",
+    "dynamic.tflite",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

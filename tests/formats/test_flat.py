@@ -94,5 +94,5 @@ def test_tables_that_repeat_themselves_do_not_multiply() -> None:
         small[start + 4 * i : start + 4 * i + 4] = (target - start - 4 * i).to_bytes(4, "little")
     shrunk = flat.Reader(memoryview(small))
     shrunk.work = 4096  # the budget of a file of this structure that shares its rows is far smaller
-    with pytest.raises(FlatError, match="over and over|exceeds"):
+    with pytest.raises(FlatError, match=r"over and over|exceeds"):
         bomb.decode(shrunk, shrunk.follow(0))

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from builders import GraphBuilder, branched, chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from atoll.errors import AtollError, CorruptModelError, EmptyFileError, NotTflit
 from atoll.formats.tflite import model_bytes, parse_model, read_model, write_model
 from atoll.ir import Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
 from atoll.ir.dump import dump
+from builders import GraphBuilder, branched, chain
 
 
 def test_read_write_read_is_the_identity(real_model: Path) -> None:
@@ -143,8 +143,13 @@ def test_large_custom_options_are_resolved() -> None:
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(b"", EmptyFileError), (b"\0\0", NotTfliteError), (b"PK\3\4" * 9, NotTfliteError), (b"\x1c\0\0\0TFL3", CorruptModelError)],
-)  # fmt: skip
+    [
+        (b"", EmptyFileError),
+        (b"\0\0", NotTfliteError),
+        (b"PK\3\4" * 9, NotTfliteError),
+        (b"\x1c\0\0\0TFL3", CorruptModelError),
+    ],
+)
 def test_other_files_are_refused(tmp_path: Path, content: bytes, error: type[AtollError]) -> None:
     (tmp_path / "m.tflite").write_bytes(content)
     with pytest.raises(error, match=r"m\.tflite"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import branched, chain
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.ir import Model
 from atoll.ir.subgraph import between, boundary, extract, with_unique_names
 from atoll.ir.verify import InconsistentModelError, verify
+from builders import branched, chain
 
 MODEL = branched()
 GRAPH = MODEL.main  # a, b, c, d = c + a, e = d + right, f; the outputs are d and f
@@ -52,7 +52,9 @@ def test_any_part_is_a_consistent_model_of_its_own(operators: set[int]) -> None:
     entering, leaving = boundary(GRAPH, operators)
     assert [part.main.tensors[i].name for i in part.main.inputs] == names(entering)
     assert [part.main.tensors[i].name for i in part.main.outputs] == names(leaving)
-    assert {t.buffer for t in part.main.tensors} <= {t.buffer for t in GRAPH.tensors}, "constants are shared, not copied"
+    assert {t.buffer for t in part.main.tensors} <= {t.buffer for t in GRAPH.tensors}, (
+        "constants are shared, not copied"
+    )
     written = {t for o in part.main.operators for t in o.outputs}
     assert all(
         i in written or i in part.main.inputs or part.main.tensors[i].is_constant

@@ -62,7 +62,7 @@ MODELS = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(MODELS, st.sampled_from(GENERATIONS))
 def test_every_plan_holds_its_invariants(models, version):
     plan = plan_memory(models, version)
@@ -74,7 +74,7 @@ def test_every_plan_holds_its_invariants(models, version):
         assert tuple(item.layer for item in ours.layers) == given_model.layers
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(MODELS)
 def test_no_skipped_layer_that_may_be_split_would_still_fit(models):
     plan = plan_memory(models)
@@ -82,12 +82,6 @@ def test_no_skipped_layer_that_may_be_split_would_still_fit(models):
         for item in each.layers:
             if not item.cached and item.layer.kind in (LayerKind.SPATIAL, LayerKind.DEPTHWISE):
                 assert 256 * item.layer.rows > plan.remaining
-
-
-@settings(deadline=None)
-@given(MODELS, st.sampled_from(GENERATIONS))
-def test_planning_is_deterministic(models, version):
-    assert plan_memory(models, version) == plan_memory(models, version)
 
 
 def test_first_come_depthwise_and_dense_then_the_largest():
@@ -195,6 +189,7 @@ def test_the_verifier_sees_overlaps_and_stray_rows():
         verify_plan(with_place(Placement(0, 0, 9, 0)))
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.lists(st.integers(1, 3000), min_size=0, max_size=5).map(tuple), max_size=4))
 def test_a_reserve_is_a_number_of_rows_and_grows_with_the_input(shapes):
     for version in GENERATIONS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,6 +165,27 @@ def test_a_blob_that_is_too_short_is_refused():
     packed, layout = pack_layer(graph, graph.operators[0]), layout_of(graph, graph.operators[0])
     with pytest.raises(CorruptPackageError, match="128 parameter bytes has only 127"):
         unpack_layer(packed[:-1].tobytes(), layout)
+
+
+def test_a_bias_of_the_wrong_length_and_a_missing_scale_are_refused():
+    weights = np.ones((8, 4), np.int8)
+    short = one_layer("FULLY_CONNECTED", (1, 4), weights, [1] * 7, (1, 8), [1], [0])
+    with pytest.raises(UnsupportedModelError, match="bias 'b' is not a constant of 8 int32 values"):
+        pack_layer(short, short.operators[0])
+    scales = np.linspace(1, 2, 8)
+    graph = one_layer("FULLY_CONNECTED", (1, 4), weights, [1] * 8, (1, 8), scales, [0] * 8)
+    source = dataclasses.replace(graph.tensors[0], quantization=None)
+    unscaled = dataclasses.replace(graph, tensors=(source, *graph.tensors[1:]))
+    with pytest.raises(UnsupportedModelError, match="'x' has no scale above zero"):
+        pack_layer(unscaled, unscaled.operators[0])
+
+
+def test_a_layout_needs_no_constants():
+    """The blob alone is enough to run: a graph without weights and biases has the same layout."""
+    graph = one_layer("CONV_2D", (1, 2, 2, 4), np.ones((8, 1, 1, 4), np.int8), [1] * 8, (1, 2, 2, 8), [1], [0])
+    bare = dataclasses.replace(graph, tensors=tuple(dataclasses.replace(t, buffer=None) for t in graph.tensors))
+    operator = graph.operators[0]
+    assert layout_of(bare, operator, has_bias=True) == layout_of(graph, operator)
 
 
 def test_computed_and_float_weights_are_refused():

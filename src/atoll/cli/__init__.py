@@ -13,6 +13,8 @@ from atoll.errors import INTERRUPTED, AtollError
 
 COMMANDS = {
     "check": "Say which operators of a model would run on the Edge TPU, and why the others would not.",
+    "compile": "Compile models for the Edge TPU, in segments or together, as the vendor's compiler does.",
+    "inspect": "Explain a compiled file, ours or the vendor's.",
     "run": "Cut a model into segments and run them as a pipeline on several Edge TPUs.",
     "zoo": "List and build standard networks with random weights.",
 }

@@ -130,6 +130,34 @@ class Tables:
         """The least value of the last node for ``at_least``, ``at_least + 1``, ... edges."""
         return [min(float(values[-1]) for values in reached.values()) for reached in self.reached[at_least:]]
 
+    def through(self, at_least: int) -> Floats:
+        """For every edge and kind, (kinds, edges): the least value of a whole path that takes it.
+
+        A pass from the end, the mirror image of the one that filled the tables, meets them in the middle.
+        """
+        edges = self.edges
+        result = np.full(edges.values.shape, math.inf)
+        order = np.argsort(edges.tail, kind="stable")
+        starts = np.flatnonzero(np.diff(edges.tail[order], prepend=-1))
+        ahead: Reached = {}
+        for count in range(len(self.layers), 0, -1):
+            here: Reached = {state: np.full(edges.nodes, math.inf) for state in self.reached[count]}
+            for state, values in here.items():
+                if state in ahead:
+                    values[:] = ahead[state]
+                if count >= at_least:
+                    values[-1] = 0.0
+            ahead = {}
+            for step in self.layers[count - 1]:
+                onward = self.combine(self._values(step.kind, step.replicas), here[step.target][edges.head])
+                whole = self.combine(self.reached[count - 1][step.source][edges.tail], onward)
+                np.minimum(result[step.kind], whole, out=result[step.kind])
+                best = ahead.setdefault(step.source, np.full(edges.nodes, math.inf))
+                if len(starts):
+                    tails = edges.tail[order][starts]
+                    best[tails] = np.minimum(best[tails], np.minimum.reduceat(onward[order], starts))
+        return result
+
     def trace(self, count: int) -> list[tuple[int, int, int, int]]:
         """A best path of ``count`` edges, from the start: (tail, head, kind, replicas) of each."""
         state = min(self.reached[count], key=lambda state: float(self.reached[count][state][-1]))

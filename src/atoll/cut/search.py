@@ -94,7 +94,14 @@ def best_path(
             search.offer(search.as_path(path))
         if search.is_close_enough():
             break
+        for tail, head, kind in search.promising():
+            search.evaluations += 1
+            search.edges.learn(search.edges.index(tail, head), kind, cost(tail, head, kind))
     return search.best
+
+
+_ROUNDS_ALONE = 6
+"""Rounds that ask for the costs of the best path only; with tight bounds there are no more."""
 
 
 class _Search:
@@ -109,6 +116,7 @@ class _Search:
         self.worst = worst
         self.lower = 0.0
         self.evaluations = 0
+        self.rounds = 0
         self._best: Path | None = None
 
     @property
@@ -164,6 +172,24 @@ class _Search:
         """Of the paths whose sum is within the limit, one of the fewest edges and of these the least sum."""
         lengths = enumerate(sums.at_end(self.goal.at_least), start=self.goal.at_least)
         return sums.trace(next(count for count, length in lengths if length <= limit and math.isfinite(length)))
+
+    def promising(self) -> list[tuple[int, int, int]]:
+        """Costs to ask for beside those of the best path, as (tail, head, kind): more of them the longer it takes.
+
+        With loose bounds very many paths look better than the best and have to be refuted; a round for each of them
+        would take longer than the costs. Which costs are asked for has no influence on the result.
+        """
+        self.rounds += 1
+        count = int(2 ** (self.rounds - _ROUNDS_ALONE))
+        if count == 0:
+            return []
+        proven = self.goal.objective == "latency" or self.lower >= self.worst
+        limit = self.lower if self.goal.objective == "throughput" and proven else self.goal.max_bottleneck
+        tables = Tables.fill(self.edges, self.layers, np.add if proven else np.maximum, limit)
+        value = np.where(tables.edges.known, math.inf, tables.through(self.goal.at_least))
+        best = np.argsort(value, axis=None, kind="stable")[:count]
+        kinds, edges = np.unravel_index(best[np.isfinite(value.ravel()[best])], value.shape)
+        return [(int(tables.edges.tail[e]), int(tables.edges.head[e]), int(k)) for k, e in zip(kinds, edges)]
 
     def is_known(self, edge: tuple[int, int, int, int]) -> bool:
         return bool(self.edges.known[edge[2], self.edges.index(edge[0], edge[1])])

@@ -2,7 +2,7 @@
 
 from atoll.emit.compiled import Compiled, CompiledSegment, caching_token, segment_name
 from atoll.emit.package import region_package
-from atoll.emit.parameters import parameter_blobs
+from atoll.emit.parameters import parameter_blobs, region_skeleton
 from atoll.emit.regions import CPU_SIGNATURE, CUSTOM_OP, with_custom_operators
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "caching_token",
     "parameter_blobs",
     "region_package",
+    "region_skeleton",
     "segment_name",
     "with_custom_operators",
 ]

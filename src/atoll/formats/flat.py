@@ -39,6 +39,8 @@ class Reader:
         self.work = 16 * self.size + 4096
         self._vtables: dict[int, tuple[int, ...]] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
+        self.memo: dict[Any, Any] = {}
+        """For kinds that want to remember what they decoded."""
 
     def spend(self, amount: int) -> None:
         self.work -= amount
@@ -76,6 +78,10 @@ class Reader:
         if position + offsets[0] > self.size:
             raise FlatError(f"the table at {position} exceeds the {self.size} bytes")
         return start
+
+    def table_bytes(self, position: int) -> bytes:
+        """What the table at ``position`` itself holds, without what its offsets point to."""
+        return bytes(self.data[position + 4 : position + self._vtables[self.vtable(position)][0]])
 
     def offsets(self, vtable: int) -> tuple[int, ...]:
         """Field offsets by slot, 0 for an absent field."""

@@ -32,8 +32,8 @@ class ImprintingEngine:
     The weights of a class are the L2-normalised sum of its embeddings, so a prediction is the cosine between the
     image's embedding and each class. Training can go on with a saved model, and classes can be added later.
 
-    ``model``: a file, or a model in memory: uint8 or int8, an L2_NORMALIZATION, at most one QUANTIZE, then CONV_2D, MUL,
-    RESHAPE, SOFTMAX or FULLY_CONNECTED, SOFTMAX. What is before may be compiled for the Edge TPU.
+    ``model``: a file, or a model in memory: uint8 or int8, an L2_NORMALIZATION, at most one QUANTIZE, then CONV_2D,
+    MUL, RESHAPE, SOFTMAX or FULLY_CONNECTED, SOFTMAX. What is before may be compiled for the Edge TPU.
     ``keep_classes``: keep the classes that the model has; otherwise they are dropped.
 
     Raises:
@@ -141,8 +141,10 @@ class ImprintingEngine:
         tail = self._tail
         self._imprinted = set(self._norms)
         self._kept = tail.classes
-        weights = _rows(tail) / self._length
-        self._sums = [row * self._norms.get(i, 1.0) for i, row in enumerate(weights)]
+        self._sums = list(_rows(tail) / self._length)
+        for class_id, norm in self._norms.items():
+            # Rounding to 8 bits changed the length a little; divided out, saving and loading again changes nothing.
+            self._sums[class_id] *= norm / (float(np.linalg.norm(self._sums[class_id])) or 1.0)
 
     def _factor(self) -> float:
         """What cosines are multiplied with: the model's own factor, for a fully connected tail at least 16."""

@@ -93,9 +93,7 @@ class Layers:
         self._tensors.append(Tensor(name, shape, dtype, quantization))
         output = len(self._tensors) - 1
         version = version or (INT8_VERSIONS[kind] if dtype is DType.INT8 else 1)
-        self._operators.append(
-            Operator(kind, (self._last, *constants), (output,), options, OPTIONS[kind], version)
-        )
+        self._operators.append(Operator(kind, (self._last, *constants), (output,), options, OPTIONS[kind], version))
         self._last = output
 
     def linear(

@@ -82,6 +82,8 @@ def _kinds(graph: Graph) -> tuple[str, ...]:
 def _before(graph: Graph, index: int) -> int | None:
     """The operator whose output operator ``index`` reads, directly or through one QUANTIZE."""
     writer = {i: n for n, operator in enumerate(graph.operators) for i in operator.outputs}
+    if not graph.operators[index].inputs:
+        return None
     found = writer.get(graph.operators[index].inputs[0])
     if found is not None and graph.operators[found].kind == "QUANTIZE":
         found = writer.get(graph.operators[found].inputs[0])
@@ -100,21 +102,24 @@ def _check_compiled_norm(model: Model, operator: Operator) -> None:
     """Where the L2 normalisation is inside a compiled operator, find it in the original graph, or by its scale."""
     if operator.custom_code != COMPILED:
         return
-    outputs = [model.main.tensors[i] for i in operator.outputs]
+    output = model.main.tensors[operator.outputs[0]]
     number = twin(model)
-    if number is not None:
-        original = model.graphs[number]
-        names = {tensor.name: i for i, tensor in enumerate(original.tensors)}
-        for n, candidate in enumerate(original.operators):
-            if names.get(outputs[0].name) in candidate.outputs:
-                source = n if candidate.kind == "L2_NORMALIZATION" else _before(original, n)
-                if source is not None and original.operators[source].kind == "L2_NORMALIZATION":
-                    return
-    elif len(outputs) == 1 and outputs[0].quantization is not None:
+    if number is None:
         # The kernels of L2_NORMALIZATION know one output scale only, which hardly any other layer has.
-        if np.allclose(outputs[0].quantization.scale, 1 / 128):
+        if output.quantization is not None and np.allclose(output.quantization.scale, 1 / 128):
             return
+    elif _computed_by_norm(model.graphs[number], output.name):
+        return
     raise _refused(model, NO_L2NORM, "There is none in the compiled operator either.")
+
+
+def _computed_by_norm(graph: Graph, name: str) -> bool:
+    """Whether an L2_NORMALIZATION, or a QUANTIZE behind one, writes the tensor ``name``."""
+    for n, operator in enumerate(graph.operators):
+        if name in (tensor.name for tensor in graph.outputs_of(operator)):
+            source = _before(graph, n) if operator.kind == "QUANTIZE" else n
+            return source is not None and graph.operators[source].kind == "L2_NORMALIZATION"
+    return False
 
 
 def _checked(model: Model, graph: Graph, normalised: Sequence[int], operators: Sequence[Operator]) -> Tail:

@@ -121,8 +121,13 @@ class Layout:
         return -(-self.outputs // EDGE_TPU.lanes) * self.block_words
 
 
-def layout_of(graph: Graph, operator: Operator, generation: Generation = DEFAULT) -> Layout:
-    """The layout of a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED with constant weights.
+def layout_of(
+    graph: Graph, operator: Operator, generation: Generation = DEFAULT, has_bias: bool | None = None
+) -> Layout:
+    """The layout of a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED.
+
+    The weights' values are not needed. Whether there is a bias row depends on the bias being zero; ``has_bias`` says
+    it for a graph that has lost its constants.
 
     Raises:
         UnsupportedModelError: another operator, weights that are computed or not 8 bits wide, or no quantisation.
@@ -157,7 +162,7 @@ def layout_of(graph: Graph, operator: Operator, generation: Generation = DEFAULT
         rows=rows,
         columns=columns,
         has_scale=per_channel and not bool(np.all(quantization.scale == quantization.scale[0])),
-        has_bias=generation.keeps_zero_bias or _has_bias(graph, operator),
+        has_bias=generation.keeps_zero_bias or (_has_bias(graph, operator) if has_bias is None else has_bias),
         has_zero_point=per_channel,
     )
 
@@ -170,7 +175,7 @@ def _weights(graph: Graph, operator: Operator) -> Tensor:
     problem = ""
     if weights.dtype.numpy_name not in ("int8", "uint8"):
         problem = f"are {weights.dtype.name}, not 8-bit integers"
-    elif len(weights.shape) != ranks[operator.kind] or 0 in weights.shape:
+    elif not _has_form(weights, operator, ranks[operator.kind]):
         problem = f"have the shape {list(weights.shape)}"
     elif not _quantized(weights.quantization, weights, operator):
         problem = "have no scale and zero point, or a wrong number of them"
@@ -180,6 +185,11 @@ def _weights(graph: Graph, operator: Operator) -> Tensor:
             "Quantise the model to full-integer int8.",
         )
     return weights
+
+
+def _has_form(weights: Tensor, operator: Operator, rank: int) -> bool:
+    shape = weights.shape
+    return len(shape) == rank and min(shape) > 0 and (operator.kind != "DEPTHWISE_CONV_2D" or shape[0] == 1)
 
 
 def _quantized(quantization: Quantization | None, weights: Tensor, operator: Operator) -> bool:
@@ -192,14 +202,15 @@ def _channel_axis(operator: Operator) -> int:
     return 3 if operator.kind == "DEPTHWISE_CONV_2D" else 0
 
 
-def bias_of(graph: Graph, operator: Operator) -> npt.NDArray[np.int64] | None:
+def bias_of(graph: Graph, operator: Operator) -> npt.NDArray[np.int32] | None:
     """The bias as stored in the model ([outputs] int32), None when the operator has none."""
     bias = graph.tensor_of(operator, 2)
     if bias is None:
         return None
-    if not bias.is_constant or bias.dtype.numpy_name != "int32":
+    outputs = graph.tensors[operator.inputs[1]].shape[_channel_axis(operator)]
+    if not bias.is_constant or bias.dtype.numpy_name != "int32" or bias.elements != outputs:
         raise UnsupportedModelError(
-            f"{operator.name}: the bias '{bias.name}' is not a constant of type int32",
+            f"{operator.name}: the bias '{bias.name}' is not a constant of {outputs} int32 values",
             "Quantise the model to full-integer int8.",
         )
     return bias.array.reshape(-1)

@@ -53,9 +53,9 @@ def channel_multipliers(graph: Graph, operator: Operator) -> npt.NDArray[np.floa
     """Requantisation factors s_in · s_w / s_out per scale, rounded to float32 at each step, in this order."""
     scales = []
     for tensor in (graph.tensors[operator.inputs[0]], graph.tensors[operator.outputs[0]]):
-        if tensor.quantization is None or not len(tensor.quantization.scale):
+        if tensor.quantization is None or not np.any(tensor.quantization.scale[:1] > 0):
             raise UnsupportedModelError(
-                f"{operator.name}: '{tensor.name}' has no scale", "Quantise the model to full-integer int8."
+                f"{operator.name}: '{tensor.name}' has no scale above zero", "Quantise the model to full-integer int8."
             )
         scales.append(np.float32(tensor.quantization.scale[0]))
     weights = graph.tensors[operator.inputs[1]].quantization

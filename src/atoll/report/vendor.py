@@ -22,9 +22,11 @@ FAILED = "Compilation failed! "
 ABORTED = "Internal compiler error. Aborting! "
 WITHIN_TIMEOUT = "Compilation child process completed within timeout period."
 TIMEOUT = "Compilation timeout. This is usually caused by large activations."
-NOT_IN_INTERPRETER = (
+DYNAMIC_LINES = (
+    "ERROR: Attempting to use a delegate that only supports static-sized tensors with a graph that has dynamic-sized "
+    "tensors.",
     "Compilation failed: Model failed in Tflite interpreter. "
-    "Please ensure model can be loaded/run in Tflite interpreter."
+    "Please ensure model can be loaded/run in Tflite interpreter.",
 )
 _PARTLY_MAPPED = (
     "Model successfully compiled but not all operations are supported by the Edge TPU. A percentage of the model will "

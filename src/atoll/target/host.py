@@ -100,8 +100,8 @@ class Host:
     """10^9 multiply-accumulates per second of operators that stay on the CPU."""
     cpu_element_ns: float = _number()
     """Per element read or written by the other operators that stay on the CPU."""
-    cpu_score_ns: float = _number()
-    """Per class score of a detection's decoding and suppression of overlaps."""
+    cpu_anchor_ns: float = _number()
+    """Per anchor of a detection's decoding and suppression of overlaps; a class score costs a hundredth of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A graph, its mapped regions, where their parameters are, and a target → :class:`Timing`: what one inference takes."""
+"""A demand and a target → :class:`Timing`: what one inference takes, part by part."""
 
 from __future__ import annotations
 
@@ -6,23 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from atoll.ir.graph import Graph, Operator, Tensor
-from atoll.ir.subgraph import boundary
-from atoll.target.host import CLOCKS_MHZ, Target
-from atoll.timing.work import Unit, Work, work_of
+from atoll.ir.graph import Graph
+from atoll.target.host import CLOCKS_MHZ, ChipRates, Target
+from atoll.timing.demand import Demand, ParameterUse, RegionDemand, demand
+from atoll.timing.work import Unit, Work
 
 MAX_CLOCK_MHZ = CLOCKS_MHZ[-1]
-_DETECTION = "TFLite_Detection_PostProcess"
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterUse:
-    """Bytes of one operator's parameters, as laid out for the chip."""
-
-    cached: int = 0
-    """Kept on the chip between inferences."""
-    streamed: int = 0
-    """Sent with every inference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,146 +107,102 @@ def time_model(
     instruction_bytes: Sequence[int] | None = None,
     cpu_ms: Mapping[int, float] = MappingProxyType({}),
 ) -> Timing:
-    """The modelled latency of one inference.
+    """The modelled latency of one inference: :func:`demand`, then :func:`price`, which say what the arguments are."""
+    return price(
+        demand(graph, regions, parameters),
+        target,
+        clock_mhz=clock_mhz,
+        instruction_bytes=instruction_bytes,
+        cpu_ms=cpu_ms,
+    )
+
+
+def price(
+    wanted: Demand,
+    target: Target,
+    *,
+    clock_mhz: float = MAX_CLOCK_MHZ,
+    instruction_bytes: Sequence[int] | None = None,
+    cpu_ms: Mapping[int, float] = MappingProxyType({}),
+) -> Timing:
+    """What a demand takes on a target.
 
     Args:
-        regions: the operators of each Edge TPU custom operator; all others run on the CPU.
-        parameters: by operator, where its parameters are; operators left out have none.
         clock_mhz: of the chip, above 0.
         instruction_bytes: per region, as a compiled file has them; estimated when not given.
         cpu_ms: measured times of operators that stay on the CPU, by operator; the others are estimated from their
-            multiply-accumulates and elements.
+            multiply-accumulates, elements and anchors.
 
     Raises:
-        ValueError: an operator in two regions, a clock that is not above 0, or the wrong number of sizes.
+        ValueError: a clock that is not above 0, or the wrong number of sizes.
     """
     if not clock_mhz > 0:
         raise ValueError(f"clock_mhz is {clock_mhz}")
-    if instruction_bytes is not None and len(instruction_bytes) != len(regions):
-        raise ValueError(f"{len(instruction_bytes)} instruction sizes for {len(regions)} regions")
-    mapped = {index for region in regions for index in region}
-    if sum(len(region) for region in regions) != len(mapped):
-        raise ValueError("an operator is in two regions")
-    work = [work_of(graph, operator) for operator in graph.operators]
+    if instruction_bytes is not None and len(instruction_bytes) != len(wanted.regions):
+        raise ValueError(f"{len(instruction_bytes)} instruction sizes for {len(wanted.regions)} regions")
     operators = tuple(
-        _on_tpu(index, item, parameters.get(index, ParameterUse()), target, clock_mhz)
-        if index in mapped
-        else _on_cpu(graph, index, item, target, cpu_ms)
-        for index, item in enumerate(work)
+        _on_cpu(index, wanted, target, cpu_ms)
+        if index in wanted.hosted
+        else _on_tpu(index, wanted, target, clock_mhz)
+        for index in range(len(wanted.work))
     )
-    timed = tuple(
-        _region(
-            graph,
-            region,
-            [operators[i] for i in region],
-            [parameters.get(i, ParameterUse()) for i in region],
-            target,
-            estimate_instruction_bytes(graph, region, work, target)
-            if instruction_bytes is None
-            else instruction_bytes[number],
-        )
-        for number, region in enumerate(regions)
+    sizes = instruction_bytes or [estimated_instruction_bytes(region, target) for region in wanted.regions]
+    regions = tuple(
+        _region(region, [operators[i] for i in region.operators], target, size)
+        for region, size in zip(wanted.regions, sizes)
     )
-    on_cpu = sum(operator.compute_ms for operator in operators if not operator.on_tpu)
-    return Timing(target.name, clock_mhz, operators, timed, on_cpu)
+    return Timing(target.name, clock_mhz, operators, regions, sum(operators[i].compute_ms for i in wanted.hosted))
 
 
-def _cycles(work: Work, target: Target) -> float:
-    chip = target.chip
+def estimated_instruction_bytes(region: RegionDemand, target: Target) -> float:
+    """Size of a region's instruction stream; median error 16 % (../shared/facts/timing.md)."""
+    return sum(count * float(getattr(target.instructions, name)) for name, count in region.instruction_counts.items())
+
+
+def _cycles(work: Work, chip: ChipRates) -> float:
     if work.unit is Unit.MATRIX:
         return work.cycles * chip.matrix_overhead * (chip.spill_overhead if work.spills else 1.0)
     if work.unit is Unit.DEPTHWISE:
-        return work.cycles * chip.depthwise_overhead * (chip.spill_overhead if work.spills else 1.0)
+        return work.cycles * chip.depthwise_overhead
     return work.moved_bytes / chip.vector_bytes_per_cycle
 
 
-def _on_tpu(index: int, work: Work, use: ParameterUse, target: Target, clock_mhz: float) -> OperatorTiming:
-    cycles = _cycles(work, target)
-    stream = _transfer_ms(use.streamed * work.passes, target.bus.parameters_mb_s)
+def _on_tpu(index: int, wanted: Demand, target: Target, clock_mhz: float) -> OperatorTiming:
+    work = wanted.work[index]
+    cycles = _cycles(work, target.chip)
+    stream = _transfer_ms(wanted.uses[index].streamed * work.passes, target.bus.parameters_mb_s)
     return OperatorTiming(index, True, work.macs, cycles, cycles / clock_mhz / 1e3, stream)
 
 
-def _on_cpu(
-    graph: Graph, index: int, work: Work, target: Target, measured: Mapping[int, float]
-) -> OperatorTiming:
-    host, operator = target.host, graph.operators[index]
-    if index in measured:
-        ms = measured[index]
-    elif operator.name == _DETECTION and (scores := graph.tensor_of(operator, 1)) is not None:
-        ms = scores.elements * host.cpu_score_ns / 1e6
-    else:
-        ms = work.macs / host.cpu_gmac_s / 1e6 + _elements(graph, operator) * host.cpu_element_ns / 1e6
-    return OperatorTiming(index, False, work.macs, 0.0, ms, 0.0)
-
-
-def _elements(graph: Graph, operator: Operator) -> int:
-    read = sum(tensor.elements for tensor in graph.inputs_of(operator) if not tensor.is_constant)
-    return read + sum(tensor.elements for tensor in graph.outputs_of(operator))
+def _on_cpu(index: int, wanted: Demand, target: Target, measured: Mapping[int, float]) -> OperatorTiming:
+    host, asked, macs = target.host, wanted.hosted[index], wanted.work[index].macs
+    ms = measured.get(index)
+    if ms is None:
+        ms = (asked.elements * host.cpu_element_ns + asked.anchors * host.cpu_anchor_ns) / 1e6
+        ms += macs / host.cpu_gmac_s / 1e6
+    return OperatorTiming(index, False, macs, 0.0, ms, 0.0)
 
 
 def _region(
-    graph: Graph,
-    region: Sequence[int],
-    operators: Sequence[OperatorTiming],
-    uses: Sequence[ParameterUse],
-    target: Target,
-    instruction_bytes: float,
+    wanted: RegionDemand, operators: Sequence[OperatorTiming], target: Target, instruction_bytes: float
 ) -> RegionTiming:
     bus, host = target.bus, target.host
-    entering, leaving = boundary(graph, region)
-    read = sum(_device_bytes(graph.tensors[i], 1) for i in entering if not graph.tensors[i].is_constant)
-    written = sum(_device_bytes(graph.tensors[i], 4) for i in leaving)
-    positions = sum(_positions(graph.tensors[i]) for i in leaving)
     streaming = sum(o.stream_ms for o in operators)
     computing = sum(o.compute_ms for o in operators if o.stream_ms)
-    loaded = sum(use.cached for use in uses)
+    loading = bus.load_fixed_ms + _transfer_ms(wanted.load_bytes, bus.load_mb_s)
     return RegionTiming(
-        operators=tuple(region),
+        operators=wanted.operators,
         floor_ms=host.floor_ms,
-        input_ms=_transfer_ms(read, bus.input_mb_s),
+        input_ms=_transfer_ms(wanted.input_bytes, bus.input_mb_s),
         instructions_ms=_transfer_ms(instruction_bytes, bus.parameters_mb_s),
         cached_compute_ms=sum(o.compute_ms for o in operators if not o.stream_ms),
         streamed_ms=max(streaming, computing),
-        output_ms=_transfer_ms(written, bus.output_mb_s),
-        relayout_ms=positions * host.position_ns / 1e6,
-        load_ms=bus.load_fixed_ms + _transfer_ms(loaded, bus.load_mb_s) if loaded else 0.0,
+        output_ms=_transfer_ms(wanted.output_bytes, bus.output_mb_s),
+        relayout_ms=wanted.output_positions * host.position_ns / 1e6,
+        load_ms=loading if wanted.load_bytes else 0.0,
         instruction_bytes=instruction_bytes,
     )
 
 
-def estimate_instruction_bytes(graph: Graph, region: Sequence[int], work: Sequence[Work], target: Target) -> float:
-    """Size of a region's instruction stream; median error 16 % (../shared/facts/timing.md)."""
-    sizes = target.instructions
-    total = sizes.base
-    for index in region:
-        operator, item = graph.operators[index], work[index]
-        written = sum(t.nbytes for t in graph.outputs_of(operator))
-        total += sizes.operator + sizes.spill * max(0.0, 2 * written / (3 << 20) - 0.5)
-        if operator.kind == "MAX_POOL_2D":
-            total += sizes.max_pool
-        elif operator.kind == "SOFTMAX":
-            classes = graph.tensors[operator.outputs[0]].shape[-1:]
-            total += sum(sizes.softmax_class * count for count in classes if count % 4)
-        elif operator.kind == "FULLY_CONNECTED":
-            total += sizes.dense_block * item.blocks
-        elif item.unit is Unit.DEPTHWISE:
-            total += sizes.block * -(-graph.tensors[operator.outputs[0]].shape[-1] // 64)
-        else:
-            total += sizes.block * item.blocks
-    return total
-
-
 def _transfer_ms(nbytes: float, mb_s: float) -> float:
     return nbytes / mb_s / 1e3
-
-
-def _device_bytes(tensor: Tensor, granule: int) -> int:
-    """Bytes on the bus: outputs come with their channels padded to whole words (../shared/facts/package.md)."""
-    if not tensor.shape:
-        return tensor.nbytes
-    channels = tensor.shape[-1]
-    return tensor.nbytes // max(channels, 1) * (channels + -channels % granule)
-
-
-def _positions(tensor: Tensor) -> int:
-    return tensor.elements // max(tensor.shape[-1], 1) if tensor.shape else 1

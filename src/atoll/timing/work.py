@@ -94,10 +94,10 @@ def _convolution(operator: Operator, source: Tensor, weights: Tensor, target: Te
         return read + h * w * _up4(channels) + parameters
 
     spills = narrow_bytes((1, 1), 0) > EDGE_TPU.narrow_bytes_per_tile
+    blocks = _share(channels, EDGE_TPU.lanes)
     if depthwise:
         cycles = positions * taps * _share(channels, _CHANNELS_PER_WORD)
-        return Work(Unit.DEPTHWISE, target.elements * taps, cycles, spills=spills)
-    blocks = _share(channels, EDGE_TPU.lanes)
+        return Work(Unit.DEPTHWISE, target.elements * taps, cycles, spills=spills, blocks=blocks)
     passes = 1
     if source.nbytes + target.nbytes > EDGE_TPU.tiles * EDGE_TPU.narrow_bytes_per_tile:
         # 16 output channels' weights wait in narrow memory: ../shared/facts/timing.md, "Streamed bytes".

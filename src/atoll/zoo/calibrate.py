@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from atoll.zoo.images import as_real, images
+from atoll.zoo.images import REAL_RANGE, as_real, images
 from atoll.zoo.kernels import KINDS, Array, activate
 from atoll.zoo.network import Activation, Layer, Network
 
@@ -87,7 +87,7 @@ def calibrate(network: Network, seed: int) -> Calibrated:
         return weights[layer.name]
 
     inputs = images(network.input.shape[1:], CALIBRATION_IMAGES, seed)
-    ranges = {network.input.name: (-1.0, 1.0)}
+    ranges = {network.input.name: REAL_RANGE}
     for layer, value in _evaluate(network, inputs, draw, fold):
         headroom = _HEADROOM if layer.filter and not layer.activation and not layer.batch_norm else 1.0
         ranges[layer.name] = headroom * float(value.min()), headroom * float(value.max())
@@ -143,7 +143,7 @@ def _fold(layer: Layer, raw: Array, values: Int8, rng: np.random.Generator) -> W
 def _normal_table() -> Int8:
     """The 256 quantiles of a normal distribution, the outermost at ±127."""
     quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
-    return np.rint(quantiles * (127 / quantiles[-1])).astype(np.int8)
+    return np.asarray(np.rint(quantiles * (127 / quantiles[-1])), np.int8)
 
 
 _NORMAL = _normal_table()

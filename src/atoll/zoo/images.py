@@ -10,6 +10,8 @@ from atoll.errors import UsageError
 INPUT_SCALE = np.float32(2 / 255)
 INPUT_ZERO_POINT = -1
 """Pixels 0 ... 255 stand for reals -1 ... 1: ``pixel - 128`` is the int8 value, as TensorFlow converts it."""
+REAL_RANGE = (-127 * 2 / 255, 128 * 2 / 255)
+"""What int8 inputs stand for at most."""
 
 
 def images(shape: tuple[int, ...], count: int, seed: int = 0) -> npt.NDArray[np.int8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,8 +60,7 @@ def activation_parameters(
 def _affine(low: float, high: float) -> tuple[np.float32, int]:
     """Scale and zero point that map [low, high] to [-128, 127]."""
     scale = (high - low) / 255
-    # Halves round towards the lower number: [-1, 1] has zero point -1, as the TensorFlow converter writes it.
-    return np.float32(scale), max(-128, min(127, math.ceil(-128 - low / scale - 0.5)))
+    return np.float32(scale), max(-128, min(127, round(-128 - low / scale)))
 
 
 class _Emitter:

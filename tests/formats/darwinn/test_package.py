@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import flatbuffers
+import numpy as np
 import pytest
 from flatbuffers import flexbuffers
 from hypothesis import HealthCheck, given, settings
@@ -35,8 +37,11 @@ from atoll.formats.darwinn import (
     input_size,
     output_size,
     read_package,
+    schema,
     write_package,
 )
+from atoll.formats.darwinn.flexmap import write_map
+from atoll.formats.flat import Numbers, Strings, Table, write_root
 
 INT = st.integers(-(2**31), 2**31 - 1)
 NAME = st.text(max_size=12)
@@ -207,6 +212,24 @@ def test_a_layer_that_claims_less_than_its_elements_is_refused():
     broken = dataclasses.replace(run, input_layers=(lying,))
     with pytest.raises(CorruptPackageError, match="layer 'x' of 2×2×3 needs 16 bytes and claims 11"):
         read_package(write_package(dataclasses.replace(package, executables=(broken,))), "m.tflite")
+
+
+def test_a_table_referred_to_over_and_over_cannot_fill_memory():
+    """100,000 layers that are all the same 60 bytes would take 100 MB; the reader stops at one per 16 bytes."""
+    builder = flatbuffers.Builder(1 << 20)
+    layer = schema.LAYER.encode(builder, {"name": "x", "size_bytes": 8, "y": 1, "x": 1, "z": 1})
+    builder.StartVector(4, 100_000, 4)
+    for _ in range(100_000):
+        builder.PrependUOffsetTRelative(layer)
+    layers = builder.EndVector()
+    builder.StartObject(9)
+    builder.PrependUOffsetTRelativeSlot(8, layers, 0)
+    builder.Finish(builder.EndObject())
+    multi = write_root(Table(executables=(0, Strings())), {"executables": [builder.Output()]}, None, 1 << 20)
+    package = Table(multi_executable=(1, Numbers("u1")))
+    content = write_root(package, {"multi_executable": np.frombuffer(multi, np.uint8)}, schema.IDENTIFIER, 1 << 20)
+    with pytest.raises(CorruptPackageError, match="executable 0 is damaged: tables refer to the same bytes"):
+        read_package(write_map({"4": content}))
 
 
 def test_a_map_without_a_package_is_refused():

@@ -118,7 +118,7 @@ class _Reader:
 
 def write_map(values: Mapping[str, Value]) -> bytes:
     """A FlexBuffer map; bytes become strings, tuples untyped vectors. Inverse of :func:`read_map`."""
-    out = bytearray()
+    out = _Output()
     keys, elements = [], []
     for key in sorted(values):
         keys.append(_Element(_KEY, len(out), 1))
@@ -138,7 +138,24 @@ def write_map(values: Mapping[str, Value]) -> bytes:
     root_width = _width(len(out), [root])
     _align(out, root_width)
     _place(out, root, root_width)
-    return bytes(out) + bytes([_packed(root, root_width), root_width])
+    out += bytes([_packed(root, root_width), root_width])
+    return b"".join(out.parts)
+
+
+class _Output:
+    """Pieces of what will be the buffer, joined once at the end: the package in the map may be large."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes | memoryview] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iadd__(self, part: bytes | memoryview) -> _Output:
+        self.parts.append(part)
+        self._size += len(part)
+        return self
 
 
 class _Element:
@@ -154,7 +171,7 @@ class _Element:
         return self.kind in (_NULL, _INT, _UINT, _FLOAT, _BOOL)
 
 
-def _write(out: bytearray, value: Value) -> _Element:
+def _write(out: _Output, value: Value) -> _Element:
     if value is None or isinstance(value, bool):
         return _Element(_NULL if value is None else _BOOL, int(value or 0), 1)
     if isinstance(value, int):
@@ -176,7 +193,7 @@ def _write(out: bytearray, value: Value) -> _Element:
     return _Element(_STRING, place, width)
 
 
-def _vector(out: bytearray, elements: Sequence[_Element], width: int) -> int:
+def _vector(out: _Output, elements: Sequence[_Element], width: int) -> int:
     _align(out, width)
     out += len(elements).to_bytes(width, "little")
     place = len(out)
@@ -185,7 +202,7 @@ def _vector(out: bytearray, elements: Sequence[_Element], width: int) -> int:
     return place
 
 
-def _place(out: bytearray, element: _Element | None, width: int) -> None:
+def _place(out: _Output, element: _Element | None, width: int) -> None:
     assert element is not None
     if element.kind == _FLOAT:
         out += struct.pack("<d", element.value)
@@ -222,5 +239,5 @@ def _uint_width(value: int) -> int:
     return next(width for width in _WIDTHS if value < 1 << 8 * width)
 
 
-def _align(out: bytearray, width: int) -> None:
+def _align(out: _Output, width: int) -> None:
     out += bytes(-len(out) % width)

@@ -44,6 +44,8 @@ from atoll.formats.darwinn.package import (
 from atoll.formats.flat import FlatError, Record, read_root
 
 _PACKAGE_KEY = "4"
+_MOST_EXECUTABLES = 64
+"""Real packages have two."""
 _E = TypeVar("_E", bound=enum.IntEnum)
 
 
@@ -94,8 +96,8 @@ def _serialized_executables(data: Bytes) -> list[memoryview]:
     if not len(data):
         return []
     items: list[memoryview] = read_root(schema.MULTI_EXECUTABLE, memoryview(data), None)["executables"]
-    if sum(len(item) for item in items) > len(data):
-        raise FlatError("its executables overlap")
+    if len(items) > _MOST_EXECUTABLES or sum(map(len, items)) > len(data):
+        raise FlatError(f"its {len(items)} executables overlap or are too many")
     return items
 
 

@@ -66,18 +66,50 @@ class Ranges(Numbers):
         return super().prepare(builder, [tuple(pair) for pair in value]) if value else None
 
 
-class Pages(Strings):
-    """A vector of byte strings, each starting on a page."""
+class Nested(Numbers):
+    """A whole FlatBuffer as a byte vector that starts on a page: read as bytes, written in place from its record."""
+
+    def __init__(self, table: TableLike) -> None:
+        super().__init__("u1", PAGE)
+        self.table = table
+
+    def prepare(self, builder: Any, value: Any) -> Any:
+        return None if value is None else _write_nested(builder, self.table, value)
+
+
+class NestedStrings(Strings):
+    """A vector of whole FlatBuffers stored as strings, likewise."""
+
+    def __init__(self, table: TableLike) -> None:
+        self.table = table
 
     def prepare(self, builder: Any, value: Any) -> Any:
         offsets = []
         for item in value:
-            builder.Prep(PAGE, len(item) + 1)  # a string ends with a zero byte
-            offsets.append(builder.CreateString(bytes(item)))
+            # A string ends with a zero byte; a whole page of them keeps what comes before it on a page.
+            builder.Prep(PAGE, PAGE)
+            builder.Pad(PAGE)
+            offsets.append(_write_nested(builder, self.table, item))
         builder.StartVector(4, len(offsets), 4)
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return builder.EndVector()
+
+
+def _write_nested(builder: Any, table: TableLike, record: Any) -> int:
+    """FlatBuffers hold relative offsets only, so that one can be built inside another without a copy.
+
+    It must share no vtable with its surroundings, and begin and end on a page for its own alignment to hold.
+    """
+    builder.Prep(PAGE, 0)
+    end = builder.Offset()
+    shared, builder.vtables = builder.vtables, {}
+    root = table.encode(builder, record)
+    builder.Prep(PAGE, 4)
+    builder.PrependUOffsetTRelative(root)
+    builder.vtables = shared
+    builder.PrependUint32(builder.Offset() - end)
+    return int(builder.Offset())
 
 
 def _bytes(align: int = 0) -> Numbers:
@@ -146,11 +178,11 @@ EXECUTABLE = Table(
     use_tpu_dram=(15, Scalar("?", False)),
     estimated_cycles=(16, Scalar("q")),
 )
-MULTI_EXECUTABLE = Table(executables=(0, Pages()))
+MULTI_EXECUTABLE = Table(executables=(0, NestedStrings(EXECUTABLE)))
 SERIALIZED_PACKAGE = Table(package=(0, _bytes()))
 PACKAGE = Table(
     min_runtime_version=(0, Scalar("i")),
-    multi_executable=(1, _bytes(PAGE)),
+    multi_executable=(1, Nested(MULTI_EXECUTABLE)),
     signature=(2, _bytes()),
     keypair_version=(3, Scalar("i")),
     compiler_version=(4, Text()),

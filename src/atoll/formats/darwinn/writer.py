@@ -26,28 +26,28 @@ from atoll.formats.flat import Record, write_root
 
 
 def write_package(package: Package) -> bytes:
-    """The ``custom_options`` that carry a package; :func:`read_package` gives it back."""
-    executables = [write_executable(item) for item in package.executables]
-    multi = b""
-    if executables:
-        hint = sum(len(item) + 2 * schema.PAGE for item in executables) + 2 * schema.PAGE
-        record = {"executables": executables}
-        multi = bytes(write_root(schema.MULTI_EXECUTABLE, record, None, hint))
-    content = write_root(schema.PACKAGE, _package(package, multi), schema.IDENTIFIER, len(multi) + 4 * schema.PAGE)
+    """The ``custom_options`` that carry a package; :func:`read_package` gives it back.
+
+    Parameters are copied twice: into the package, and with it into the options.
+    """
+    content = write_root(schema.PACKAGE, _package(package), schema.IDENTIFIER, _size_hint(package))
     return write_map({**package.envelope, "4": content})
 
 
-def write_executable(executable: Executable) -> bytes:
-    """One executable as a FlatBuffer of its own, a whole number of pages long, its parameters on a page."""
-    instructions = sum(len(item.bitstream) + 128 * len(item.field_offsets) for item in executable.instructions)
-    hint = len(executable.parameters) + instructions + len(executable.serialized_model) + 4 * schema.PAGE
-    return bytes(write_root(schema.EXECUTABLE, _executable(executable), None, hint))
+def _size_hint(package: Package) -> int:
+    """An upper bound for usual packages (the builder grows by copying)."""
+    size = 4 * schema.PAGE
+    for item in package.executables:
+        chunks = sum(len(chunk.bitstream) + 128 * len(chunk.field_offsets) for chunk in item.instructions)
+        size += len(item.parameters) + chunks + len(item.serialized_model) + 8 * schema.PAGE
+    return size
 
 
-def _package(package: Package, multi: bytes) -> Record:
+def _package(package: Package) -> Record:
+    executables = [_executable(item) for item in package.executables]
     return {
         "min_runtime_version": package.min_runtime_version,
-        "multi_executable": _vector(multi),
+        "multi_executable": {"executables": executables} if executables else None,
         "signature": _vector(package.signature),
         "keypair_version": package.keypair_version,
         "compiler_version": package.compiler_version,

@@ -62,14 +62,25 @@ class GeneratedTable:
         return int(value.Pack(builder))
 
 
+Options = tuple[str, Mapping[str, Any]]
+
+
 class OptionsTable(GeneratedTable):
     """An operator's options as ``(table name, mapping of fields in snake case)``."""
 
-    def decode(self, reader: Reader, position: int) -> tuple[str, Mapping[str, Any]]:
-        fields = vars(super().decode(reader, position))
-        return self.name, MappingProxyType({_snake(name): _frozen(value) for name, value in fields.items()})
+    def decode(self, reader: Reader, position: int) -> Options:
+        # Most operators of a network have the options of another one: tables of numbers alone that are equal byte
+        # for byte are decoded once.
+        key = self.name, reader.offsets(reader.vtable(position)), reader.table_bytes(position)
+        known = reader.memo.get(key)
+        if known is None:
+            fields = {_snake(name): _frozen(value) for name, value in vars(super().decode(reader, position)).items()}
+            known = self.name, MappingProxyType(fields)
+            if all(isinstance(value, (int, float)) for value in fields.values()):
+                reader.memo[key] = known
+        return known
 
-    def encode(self, builder: flatbuffers.Builder, value: tuple[str, Mapping[str, Any]]) -> int:
+    def encode(self, builder: flatbuffers.Builder, value: Options) -> int:
         options = getattr(generated(), self.name + "T")()
         attributes = {_snake(name): name for name in vars(options)}
         for name, field in value[1].items():

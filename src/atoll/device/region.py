@@ -1,0 +1,135 @@
+"""One compiled operator and the model that holds its original operators -> an interpreter of those."""
+
+from __future__ import annotations
+
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from atoll.device.delegate import CUSTOM_OP, Node, TensorView
+from atoll.errors import DeviceError
+from atoll.formats.tflite import model_bytes
+from atoll.ir import Model
+from atoll.ir.subgraph import between, extract
+
+CPU_SIGNATURE = "cpu"
+"""Signature of the graph that keeps the original operators of a compiled file."""
+
+RESOLVER = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+"""Kernel sets differ by up to 7 steps on one network; results are comparable within one of them only."""
+
+
+class Region:
+    """The original operators of one custom operator, in an interpreter of their own that keeps their state.
+
+    Raises:
+        DeviceError: the graph of the original operators does not compute the custom operator's outputs from
+            its inputs.
+    """
+
+    def __init__(self, node: Node, model: Model, graph: int, resolver: OpResolverType) -> None:
+        part = _original_operators(node, model, graph)
+        self._interpreter = Interpreter(
+            model_content=bytes(model_bytes(part)), num_threads=1, experimental_op_resolver_type=resolver
+        )
+        self._interpreter.allocate_tensors()
+        sources = {view.name: view for view in node.inputs}
+        details = self._interpreter.get_input_details()
+        self._inputs = [(detail["index"], sources[detail["name"]]) for detail in details]
+        self._outputs = [
+            (self._interpreter.tensor(detail["index"]), view)
+            for detail, view in zip(self._interpreter.get_output_details(), node.outputs)
+        ]
+
+    def run(self) -> None:
+        for index, view in self._inputs:
+            self._interpreter.set_tensor(index, view.array)
+        self._interpreter.invoke()
+        for value, view in self._outputs:
+            view.array[...] = value()
+
+
+def original_graph(model: Model) -> int:
+    """Number of the graph that keeps the original operators of a compiled file.
+
+    Raises:
+        DeviceError: there is none, or a compiled operator stands outside of the main graph.
+    """
+    where = model.path or "the model"
+    for number, graph in enumerate(model.graphs[1:], 1):
+        if any(operator.custom_code == CUSTOM_OP for operator in graph.operators):
+            raise DeviceError(
+                f"{where}: graph {number} holds an Edge TPU operator; only graph 0 may",
+                "Compile the original model again.",
+            )
+    for signature in model.signatures:
+        if signature.key == CPU_SIGNATURE and signature.graph != 0:
+            return signature.graph
+    raise DeviceError(
+        f"{where} was compiled for real Edge TPUs: it holds machine code and weights laid out "
+        f"for the chip, and no '{CPU_SIGNATURE}' signature with the original operators that a virtual device runs",
+        "Give the original model with it (original=, --original), compile that with atoll, or use a real device.",
+    )
+
+
+def require_same_origin(compiled: Model, original: Model) -> None:
+    """Check every tensor that both files have: shape, type, quantisation, and values where both are constant.
+
+    Raises:
+        DeviceError: the first tensor that differs, or none is shared but the original is compiled itself.
+    """
+    where, other = compiled.path or "the compiled model", original.path or "the original"
+    if any(operator.custom_code == CUSTOM_OP for graph in original.graphs for operator in graph.operators):
+        raise DeviceError(f"{other} is compiled itself", f"Give the model that {where} was compiled from.")
+    known = {tensor.name: tensor for tensor in original.main.tensors}
+    for tensor in compiled.main.tensors:
+        same = known.get(tensor.name)
+        if same is None:
+            continue  # operators that run tell whether it matters
+        for what, ours, theirs in (
+            ("element type", tensor.dtype.name, same.dtype.name),
+            ("shape", list(tensor.shape), list(same.shape)),
+            ("quantisation", str(tensor.quantization), str(same.quantization)),
+        ):
+            if ours != theirs:
+                raise _not_original(where, other, f"tensor '{tensor.name}' differs in its {what}: {ours}, there {theirs}")
+        if tensor.is_constant and same.is_constant and bytes(tensor.buffer.data) != bytes(same.buffer.data):
+            raise _not_original(where, other, f"constant tensor '{tensor.name}' has other values there")
+
+
+def _original_operators(node: Node, model: Model, graph: int) -> Model:
+    """The region of ``node`` as a model of its own, found by the names of its inputs and outputs."""
+    original, where = model.graphs[graph], model.path or "the model"
+    given = {view.name: view for view in node.inputs}
+    names = [view.name for view in node.outputs]
+    known = {tensor.name for tensor in original.tensors}
+    for name in names:
+        if name not in known:
+            raise _mismatch(where, f"has no tensor '{name}', an output of the custom operator")
+    part = extract(model, between(original, given, names), graph, outputs=names)
+    written = {i for operator in part.main.operators for i in operator.outputs}
+    for index in part.main.outputs:
+        if index not in written:
+            raise _mismatch(where, f"has no operator that computes '{part.main.tensors[index].name}'")
+    for index in part.main.inputs:
+        if part.main.tensors[index].name not in given:
+            raise _mismatch(where, f"needs '{part.main.tensors[index].name}', no input of the custom operator")
+    views = [*(given[part.main.tensors[i].name] for i in part.main.inputs), *node.outputs]
+    for view, index in zip(views, (*part.main.inputs, *part.main.outputs)):
+        _check_same(where, view, part.main.tensors[index].shape, part.main.tensors[index].dtype.numpy_name)
+    return part
+
+
+def _check_same(where: str, view: TensorView, shape: tuple[int, ...], dtype: str | None) -> None:
+    if (view.shape, view.dtype.name) != (shape, dtype):
+        raise _mismatch(where, f"has '{view.name}' as {dtype}{list(shape)}, not as {view.dtype.name}{list(view.shape)}")
+
+
+def _mismatch(where: str, what: str) -> DeviceError:
+    return DeviceError(
+        f"{where}: the compiled graph and the graph of the original operators do not belong together: "
+        f"the latter {what}",
+        "Compile the original model again.",
+    )
+
+
+def _not_original(where: str, other: str, what: str) -> DeviceError:
+    return DeviceError(f"{where} was not compiled from {other}: {what}", "Give the model it was compiled from.")
