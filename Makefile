@@ -25,7 +25,7 @@ contract: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -n 2
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py

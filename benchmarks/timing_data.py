@@ -317,6 +317,8 @@ USABLE_OLD_MIB = 6.91
 """The same for compilers before 16: what the documents name (../shared/facts/memory.md, MobileNetV2)."""
 USABLE_MIB = 7.2
 """Cache assumed where no report names one: the median of public logs (../shared/facts/timing.md, "Reserve R")."""
+USABLE_DENSE_MIB = 7.875
+"""Dense-only networks need at most 32 rows of a tile for themselves (../shared/facts/timing.md)."""
 _PROFILES = (
     ("Xeon", "USB3", "desktop-usb3"),
     ("Dev Board", "PCIe", "dev-board"),
@@ -428,7 +430,7 @@ def _pipelines(
 ) -> tuple[tuple[Demand, ...], ...]:
     count = len(graph.operators)
     vendor = str(entry["segmentation"]).startswith("vendor")
-    capacities = [MIB * USABLE_MIB] * tpus
+    capacities = [MIB * (USABLE_MIB if "Conv2D" in str(entry["model"]) else USABLE_DENSE_MIB)] * tpus
     cuts = list(_compositions(count, tpus))
     if vendor and "Conv2D" in str(entry["model"]):
         cuts = [_VENDOR_CUTS[tpus]]

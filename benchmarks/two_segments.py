@@ -2,8 +2,8 @@
 
     python benchmarks/two_segments.py [ZOO NETWORK]       default: mobilenet_v2_1.0_224
 
-The network is cut where both halves take the same time on this machine; whole and pipeline take turns within one run, so
-that the ratio means something on a shared machine. The ideal is 2.
+The network is cut where both halves take the same time on this machine; whole and pipeline take turns within one run,
+so that the ratio means something on a shared machine. The ideal is 2.
 """
 
 from __future__ import annotations

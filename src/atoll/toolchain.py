@@ -254,10 +254,13 @@ def _emit(model: Model, mapping: Mapped, memory: ModelPlan, options: CompileOpti
     for step in mapping.steps:
         package = None
         if step.on_tpu:
-            blobs = parameter_blobs(graph, step.operators, memory.layers, options.generation)
-            beside = None if options.cpu_graph else region_skeleton(model, step.operators, memory.layers, options.generation)
+            where = step.operators, memory.layers, options.generation
+            cached, streamed = parameter_blobs(graph, *where)
+            beside = b"" if options.cpu_graph else region_skeleton(model, *where)
             package = write_package(
-                region_package(graph, step.operators, token, mapping.runtime, COMPILER, *(b.data for b in blobs))
+                region_package(
+                    graph, step.operators, token, mapping.runtime, COMPILER, cached.data, streamed.data, beside
+                )
             )
         steps.append((step.operators, package))
     return with_custom_operators(model, steps, options.cpu_graph)

@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from atoll.device.virtual import RESOLVER
+from atoll.formats.darwinn import VIRTUAL_CHIP, Executable, ExecutableKind, Package, write_package
 from atoll.formats.tflite import model_bytes
 from atoll.ir import Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
 from atoll.ir.subgraph import boundary
@@ -84,16 +85,26 @@ def recurrent() -> Model:
     return Model((Graph(tensors, (cell,), (0,), (5,), "main"),))
 
 
-def custom(inputs: Sequence[int], outputs: Sequence[int], payload: bytes = b"package") -> Operator:
+def package(token: int = 1, cached: bytes = b"", runtime: int = 13, chip: str = VIRTUAL_CHIP) -> bytes:
+    """Custom options of a compiled operator without instructions."""
+    executables = (
+        Executable(ExecutableKind.EXECUTION_ONLY, token=token, chip=chip),
+        Executable(ExecutableKind.PARAMETER_CACHING, token=token, chip=chip, parameters=cached),
+    )
+    return bytes(write_package(Package(runtime, executables)))
+
+
+def custom(inputs: Sequence[int], outputs: Sequence[int], payload: bytes | None = None) -> Operator:
+    payload = package() if payload is None else payload
     return Operator("CUSTOM", tuple(inputs), tuple(outputs), custom_code="edgetpu-custom-op", custom_options=payload)
 
 
-def compiled(model: Model, *regions: Collection[int]) -> Model:
+def compiled(model: Model, *regions: Collection[int], payload: bytes | None = None) -> Model:
     """The model with each region as one custom operator, and a second graph with the original operators."""
     graph = model.main
     claimed = {index for region in regions for index in region}
     operators = [(index, op) for index, op in enumerate(graph.operators) if index not in claimed]
-    operators += [(min(region), custom(*boundary(graph, region))) for region in regions]
+    operators += [(min(region), custom(*boundary(graph, region), payload)) for region in regions]
     ordered = tuple(operator for _, operator in sorted(operators, key=lambda pair: pair[0]))
     used = {i for op in ordered for i in (*op.inputs, *op.outputs) if i >= 0} | {*graph.inputs, *graph.outputs}
     number = {old: new for new, old in enumerate(sorted(used))}

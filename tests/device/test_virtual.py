@@ -15,7 +15,17 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import assert_equal, branched, chain, compiled, plain_interpreter, random_input, recurrent, run
+from small_models import (
+    assert_equal,
+    branched,
+    chain,
+    compiled,
+    package,
+    plain_interpreter,
+    random_input,
+    recurrent,
+    run,
+)
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device import delegate as delegate_internals
@@ -222,7 +232,7 @@ def test_failure_of_the_device_is_the_cause(save: Save, monkeypatch: pytest.Monk
 
 def test_file_without_its_original_operators(tmp_path: Path) -> None:
     path = tmp_path / "vendor_edgetpu.tflite"
-    path.write_bytes(chain(b"machine code"))
+    path.write_bytes(chain(package(chip="beagle")))
     with pytest.raises(DeviceError, match=r"vendor_edgetpu\.tflite was compiled for real Edge TPUs") as caught:
         make_interpreter(path)
     assert "original model" in caught.value.hint

@@ -11,7 +11,7 @@ from atoll.cli.output import json_option, print_json, table
 
 @click.command("check")
 @click.argument("model", type=click.Path())
-@click.option("-m", "--min-runtime-version", "runtime", default=14, show_default=True, help="Oldest Edge TPU runtime to support.")
+@click.option("-m", "--min-runtime-version", "runtime", default=14, show_default=True, help="Oldest runtime.")
 @json_option
 def command(model: str, runtime: int, as_json: bool) -> None:
     """Say which operators of MODEL would run on the Edge TPU, and why the others would not.

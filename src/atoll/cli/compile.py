@@ -46,6 +46,9 @@ _SHOWN_ORDERS = 24
 @click.option("--order", type=click.Choice(["given", "best"]), default="given", help="Order of co-compiled models.")
 @click.option("--rate", "rates", multiple=True, metavar="MODEL=R", help="How often a model runs, for --order best.")
 @click.option("--generation", default="16", show_default=True, help="Vendor compiler to follow: 1.0, 2.0 ... 16.")
+@click.option(
+    "--no-cpu-subgraph", is_flag=True, help="Leave the original operators out: smaller files, for Edge TPUs only."
+)
 @click.option("--csv", "csv_file", metavar="FILE", help="Write one row per operator.")
 @json_option
 @quiet_option
@@ -62,6 +65,7 @@ def command(
     order: str,
     rates: tuple[str, ...],
     generation: str,
+    no_cpu_subgraph: bool,
     csv_file: str | None,
     as_json: bool,
     quiet: bool,
@@ -83,6 +87,7 @@ def command(
         all_regions=all_regions,
         search_step=search_step if search else 0,
         generation=generations.generation(generation),
+        cpu_graph=not no_cpu_subgraph,
     )
     with (
         Compilation(Job(models, options, stop_at, directory, weights), timeout) as compilation,
@@ -214,7 +219,9 @@ def hints(reports: Sequence[FileReport], default_runtime: int) -> Iterable[str]:
     for report in reports:
         if not report.subgraphs:
             yield f"nothing of {report.input} runs on the Edge TPU; see the reasons above."
-        elif report.off_chip_bytes and len(reports) == 1:
+        elif len(reports) == 1 and any(
+            item.placement == "off-chip" and item.parameter_rows for item in report.operators
+        ):
             capacity = report.on_chip_bytes + report.remaining_bytes
             count = -(-(report.on_chip_bytes + report.off_chip_bytes) // max(1, capacity))
             yield (
@@ -223,6 +230,6 @@ def hints(reports: Sequence[FileReport], default_runtime: int) -> Iterable[str]:
             )
         elif report.subgraphs and report.runtime > default_runtime:
             yield f"{report.output} needs Edge TPU runtime {report.runtime}."
-    if len(reports) > 1 and any(report.off_chip_bytes for report in reports):
-        streamed = [report.output for report in reports if report.off_chip_bytes]
+    streamed = [report.output for report in reports if report.off_chip_bytes]
+    if len(reports) > 1 and streamed:
         yield f"parameters of {', '.join(streamed)} are sent with every inference."

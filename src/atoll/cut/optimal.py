@@ -151,7 +151,7 @@ _COARSE = 1500
 def _coarse(
     positions: Sequence[int], cost: Cost, fleet: Fleet, bound: Bound, goal: Goal, pinned: Sequence[int]
 ) -> float:
-    step = len(positions) // 300
+    step = 4 * len(positions) // _COARSE + 1
     some = sorted({*positions[::step], positions[-1], *pinned})
     try:
         found = optimal_cuts(some, cost, fleet, bound=bound, goal=replace(goal, tolerance=0.05), pinned=pinned)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from atoll.cut.decide import Decision, Taken, least_bottleneck
 from atoll.cut.edges import Edges, Floats, Tables
 from atoll.cut.fleet import Fleet, Goal, Step
 
@@ -77,26 +78,19 @@ def best_path(
     Raises:
         TooManyEdgesError: there are more than :data:`atoll.cut.edges.MAX_EDGES`.
     """
-    search = _Search(fleet, goal, most, worst)
+    search = _Search(fleet, goal, most, worst, cost)
     search.edges = Edges.build(nodes, bound, len(fleet.kinds), search.edge_limit())
     while (path := search.next_path()) is not None:
-        unknown = [edge for edge in path if not search.is_known(edge)]
-        if not unknown:
+        if all(search.is_known(edge) for edge in path):
             return search.as_path(path)
-        for edge in unknown:
-            tail, head, kind, replicas = edge
-            value = cost(tail, head, kind)
-            search.evaluations += 1
-            search.edges.learn(search.edges.index(tail, head), kind, value)
-            if goal.objective == "throughput" and value / replicas > search.worst:
-                break  # refuted: the other costs of this path need not be known
-        else:
-            search.offer(search.as_path(path))
+        search.look_up(path)
         if search.is_close_enough():
             break
-        for tail, head, kind in search.promising():
-            search.evaluations += 1
-            search.edges.learn(search.edges.index(tail, head), kind, cost(tail, head, kind))
+        search.rounds += 1
+        if search.rounds == _ROUNDS_ALONE and goal.objective == "throughput" and math.isinf(goal.max_latency):
+            search.settle_bottleneck()
+        elif search.rounds > _ROUNDS_ALONE:
+            search.look_up_promising()
     return search.best
 
 
@@ -109,7 +103,9 @@ class _Search:
 
     edges: Edges
 
-    def __init__(self, fleet: Fleet, goal: Goal, most: int, worst: float) -> None:
+    def __init__(
+        self, fleet: Fleet, goal: Goal, most: int, worst: float, cost: Callable[[int, int, int], float]
+    ) -> None:
         self.goal = goal
         self.layers: list[list[Step]] = fleet.layers(most)
         self.replicas = max(step.replicas for layer in self.layers for step in layer)
@@ -117,6 +113,7 @@ class _Search:
         self.lower = 0.0
         self.evaluations = 0
         self.rounds = 0
+        self._cost = cost
         self._best: Path | None = None
 
     @property
@@ -130,7 +127,7 @@ class _Search:
         longest = min(self.goal.max_latency, self.worst if self.goal.objective == "latency" else math.inf)
         return min(slowest * self.replicas, longest)
 
-    def next_path(self) -> list[tuple[int, int, int, int]] | None:
+    def next_path(self) -> list[Taken] | None:
         """The best path under the current values; raises ``lower`` to its objective."""
         goal = self.goal
         if goal.objective == "latency":
@@ -150,7 +147,7 @@ class _Search:
                 return self._within_latency()
         return self._shortest(sums, goal.max_latency)
 
-    def _within_latency(self) -> list[tuple[int, int, int, int]] | None:
+    def _within_latency(self) -> list[Taken] | None:
         """The least bottleneck at which the sum is small enough: a bisection over the values there are."""
         uses = {step.replicas for layer in self.layers for step in layer}
         values = np.unique(np.concatenate([self.edges.values.ravel() / r for r in uses]))
@@ -168,33 +165,76 @@ class _Search:
         least = min(sums.at_end(self.goal.at_least))
         return math.isfinite(least) and least <= self.goal.max_latency
 
-    def _shortest(self, sums: Tables, limit: float) -> list[tuple[int, int, int, int]]:
+    def _shortest(self, sums: Tables, limit: float) -> list[Taken]:
         """Of the paths whose sum is within the limit, one of the fewest edges and of these the least sum."""
         lengths = enumerate(sums.at_end(self.goal.at_least), start=self.goal.at_least)
         return sums.trace(next(count for count, length in lengths if length <= limit and math.isfinite(length)))
 
-    def promising(self) -> list[tuple[int, int, int]]:
-        """Costs to ask for beside those of the best path, as (tail, head, kind): more of them the longer it takes.
+    def look_up(self, path: Sequence[Taken]) -> None:
+        """Ask for the costs of the path that are not known, and keep it if it is the best so far."""
+        for tail, head, kind, replicas in path:
+            edge = self.edges.index(tail, head)
+            if not self.edges.known[kind, edge]:
+                value = self._ask(edge, kind)
+                if self.goal.objective == "throughput" and value / replicas > self.worst:
+                    return  # refuted: the other costs of this path need not be known
+        self.offer(self.as_path(path))
 
-        With loose bounds very many paths look better than the best and have to be refuted; a round for each of them
-        would take longer than the costs. Which costs are asked for has no influence on the result.
+    def _ask(self, edge: int, kind: int) -> float:
+        value = self._cost(int(self.edges.tail[edge]), int(self.edges.head[edge]), kind)
+        self.evaluations += 1
+        self.edges.learn(edge, kind, value)
+        return value
+
+    def settle_bottleneck(self) -> None:
+        """Find the least bottleneck, then the fewest edges it can be had with: what is left to do is the sum.
+
+        With loose bounds very many paths look better than the best and have to be refuted one by one; deciding limit
+        by limit refutes them together.
         """
-        self.rounds += 1
-        count = int(2 ** (self.rounds - _ROUNDS_ALONE))
-        if count == 0:
-            return []
+        upper = self._best.bottleneck if self._best else math.inf
+        ceiling = math.nextafter(self.goal.max_bottleneck, math.inf)
+
+        def decide(limit: float) -> float | None:
+            limit = min(limit, ceiling)
+            path = Decision(self.edges, self.layers, limit, self.goal.at_least, self._ask).path()
+            if path is None:
+                return None
+            self.offer(self.as_path(path))
+            return self.as_path(path).bottleneck
+
+        self.lower, upper = least_bottleneck(self.lower, upper, self.goal.tolerance, decide)
+        while self._best is not None and self.lower == upper and len(self._best.edges) > self.goal.at_least:
+            layers = self.layers[: len(self._best.edges) - 1]
+            limit = math.nextafter(upper, math.inf)
+            fewer = Decision(self.edges, layers, limit, self.goal.at_least, self._ask).path()
+            if fewer is None:
+                break
+            self.offer(self.as_path(fewer))
+
+    def look_up_promising(self) -> None:
+        """Ask for costs beside those of the best path, more of them the longer it takes.
+
+        A round for each path that looks better than the best would take longer than computing the costs. Which costs
+        are asked for has no influence on the result.
+        """
         proven = self.goal.objective == "latency" or self.lower >= self.worst
         limit = self.lower if self.goal.objective == "throughput" and proven else self.goal.max_bottleneck
         tables = Tables.fill(self.edges, self.layers, np.add if proven else np.maximum, limit)
-        value = np.where(tables.edges.known, math.inf, tables.through(self.goal.at_least))
-        best = np.argsort(value, axis=None, kind="stable")[:count]
-        kinds, edges = np.unravel_index(best[np.isfinite(value.ravel()[best])], value.shape)
-        return [(int(tables.edges.tail[e]), int(tables.edges.head[e]), int(k)) for k, e in zip(kinds, edges)]
+        value = tables.through(self.goal.at_least)
+        hopeful = ~tables.edges.known & np.isfinite(value)
+        if self._best is not None:
+            hopeful &= value <= (self._best.latency if proven else self._best.bottleneck)
+        count = int(2 ** (self.rounds - _ROUNDS_ALONE))
+        best = np.argsort(np.where(hopeful, value, math.inf), axis=None, kind="stable")[:count]
+        for kind, edge in zip(*np.unravel_index(best[hopeful.ravel()[best]], value.shape)):
+            tail, head = int(tables.edges.tail[edge]), int(tables.edges.head[edge])
+            self._ask(self.edges.index(tail, head), int(kind))
 
-    def is_known(self, edge: tuple[int, int, int, int]) -> bool:
+    def is_known(self, edge: Taken) -> bool:
         return bool(self.edges.known[edge[2], self.edges.index(edge[0], edge[1])])
 
-    def as_path(self, path: Sequence[tuple[int, int, int, int]]) -> Path:
+    def as_path(self, path: Sequence[Taken]) -> Path:
         values = self.edges.values
         edges = (Edge(*edge, float(values[edge[2], self.edges.index(edge[0], edge[1])])) for edge in path)
         return Path(tuple(edges), self.lower, self.evaluations)

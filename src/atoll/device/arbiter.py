@@ -205,7 +205,9 @@ class Arbiter:
 
     def _busy(self, keys: Sequence[str], count: int, timeout: float) -> DeviceBusyError:
         held = self._holders(keys)
-        asked = f"Edge TPU {keys[0]} is asked for" if len(keys) == 1 else f"{count} of {len(keys)} Edge TPUs are asked for"
+        asked = (
+            f"Edge TPU {keys[0]} is asked for" if len(keys) == 1 else f"{count} of {len(keys)} Edge TPUs are asked for"
+        )
         free = "" if len(keys) == 1 else f" and {len(keys) - len(held)} free"
         by: dict[str, list[str]] = {}
         for key, holder in held.items():

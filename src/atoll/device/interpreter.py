@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from atoll.device.delegate import CUSTOM_OP, NODE_NAME, Delegate
-from atoll.device.inventory import select
+from atoll.device import inventory
+from atoll.device.base import EdgeTpu
+from atoll.device.delegate import CUSTOM_OP, NODE_NAME, Delegate, Progress
+from atoll.device.errors import RuntimeMisfitError, RuntimeTooOldError
+from atoll.device.lease import occupy, patience
+from atoll.device.real import RealEdgeTpu
 from atoll.device.virtual import RESOLVER, VirtualEdgeTpu
-from atoll.errors import InvalidModelError
+from atoll.errors import DeviceError, InvalidModelError, UsageError
 from atoll.formats.tflite import read_model
 from atoll.ir import Model
+
+_FROM_ENVIRONMENT: Any = object()
 
 
 class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
     """LiteRT's interpreter with a delegate; failures of the device come with the exception that caused them."""
 
-    def __init__(self, model_path: Path, delegate: Delegate, resolver: OpResolverType, num_threads: int) -> None:
-        self._delegate = delegate
+    def __init__(self, model_path: Path, delegate: Any, resolver: OpResolverType, num_threads: int) -> None:
+        # A delegate of the vendor's runtime has neither: its failures are LiteRT's own.
+        self._delegate = delegate if isinstance(delegate, Delegate) else None
+        self._progress = self._delegate.progress if self._delegate else Progress()
         super().__init__(
             model_path=str(model_path),
             experimental_delegates=[delegate],
@@ -34,11 +46,13 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
             RuntimeError: as LiteRT raises it; ``__cause__`` is the device's own exception.
             KeyboardInterrupt: Ctrl-C while the device was running (as RuntimeError it would go unrecognised).
         """
-        progress = self._delegate.progress
+        progress = self._progress
         progress.pending = progress.kernels
         try:
             super().invoke()
         except RuntimeError as failure:
+            if self._delegate is None:
+                raise
             error, self._delegate.error = self._delegate.error, None
             unheard = error is None and str(failure).endswith(f"({NODE_NAME}) failed to invoke.")
             if unheard or isinstance(error, KeyboardInterrupt):
@@ -50,12 +64,17 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
 
 def make_interpreter(
     model_path: str | os.PathLike[str],
-    device: str | VirtualEdgeTpu | None = None,
+    device: str | EdgeTpu | None = None,
     *,
     resolver: OpResolverType = RESOLVER,
     num_threads: int = 1,
+    original: str | os.PathLike[str] | Model | None = None,
+    options: Mapping[str, str] | None = None,
+    timeout: float | None = _FROM_ENVIRONMENT,
 ) -> Interpreter:
     """An interpreter for a compiled file, or for a plain one; tensors are not allocated yet.
+
+    The device belongs to this process until its last interpreter is gone; other processes do not get it meanwhile.
 
     Args:
         model_path: The file. Without a compiled operator in it no device is used.
@@ -63,26 +82,78 @@ def make_interpreter(
         resolver: The CPU kernels, for operators on the CPU and for those on a virtual device: outputs can
             only be equal bit for bit to those of an interpreter with the same ones.
         num_threads: Threads for operators on the CPU.
+        original: The uncompiled model, for a vendor-compiled file on a virtual device.
+        options: Options of a real device: ``Performance``, ``Usb.AlwaysDfu``, ``Usb.MaxBulkInQueueLength``.
+        timeout: Seconds to wait for a device that another process has; None: for ever. By default
+            ``ATOLL_LEASE_TIMEOUT`` says, else it does not wait.
 
     Raises:
         FileAccessError: The file cannot be read.
         InvalidModelError: It is not a model that LiteRT loads.
-        DeviceError: There is no such device, or it cannot run the file.
+        DeviceError: There is no such device, it is in use, or it cannot run the file (:mod:`atoll.device.errors`).
     """
     path = Path(model_path)
-    model = read_model(path)
-    tpu = select(device) if isinstance(device, str) else device
-    delegate = (tpu or select()).delegate(model, resolver) if is_compiled(model) else None
+    model = replace(read_model(path), path=str(path))
+    named = inventory.fitting(device) if isinstance(device, str) else device and [device]
+    if not is_compiled(model):
+        return _plain(path, resolver, num_threads)
+    candidates = named or inventory.fitting()
+    tpu, release = occupy(candidates, patience() if timeout is _FROM_ENVIRONMENT else timeout)
     try:
-        if delegate is not None:
-            return EdgeTpuInterpreter(path, delegate, resolver, num_threads)
-        return Interpreter(model_path=str(path), experimental_op_resolver_type=resolver, num_threads=num_threads)
+        inventory.say_if_virtual(tpu)
+        delegate = _delegate(tpu, model, resolver, original, options or {})
+    except BaseException:
+        release()
+        raise
+    weakref.finalize(delegate, release)
+    try:
+        return EdgeTpuInterpreter(path, delegate, resolver, num_threads)
     except (RuntimeError, ValueError) as error:
-        if delegate is not None and delegate.error is not None:
-            raise delegate.error from None
-        raise InvalidModelError(f"{path}: LiteRT cannot load it: {error}") from error
+        raise _explained(path, tpu, delegate, error) from error
 
 
 def is_compiled(model: Model) -> bool:
     """Whether the model holds an operator for the Edge TPU."""
     return any(operator.custom_code == CUSTOM_OP for operator in model.main.operators)
+
+
+def _plain(path: Path, resolver: OpResolverType, num_threads: int) -> Interpreter:
+    try:
+        return Interpreter(model_path=str(path), experimental_op_resolver_type=resolver, num_threads=num_threads)
+    except (RuntimeError, ValueError) as error:
+        raise InvalidModelError(f"{path}: LiteRT cannot load it: {error}") from error
+
+
+def _delegate(
+    tpu: EdgeTpu,
+    model: Model,
+    resolver: OpResolverType,
+    original: str | os.PathLike[str] | Model | None,
+    options: Mapping[str, str],
+) -> Any:
+    if isinstance(tpu, VirtualEdgeTpu):
+        source = original if isinstance(original, Model) or original is None else read_model(Path(original))
+        return tpu.delegate(model, resolver, source)
+    if isinstance(tpu, RealEdgeTpu):
+        return tpu.delegate(model, resolver, options)
+    if options:
+        raise UsageError(f"{tpu.path} takes no options")
+    return tpu.delegate(model, resolver)
+
+
+def _explained(path: Path, tpu: EdgeTpu, delegate: Any, error: Exception) -> Exception:
+    cause = getattr(delegate, "error", None)
+    if cause is not None:
+        cause.__suppress_context__ = True
+        return cause  # type: ignore[no-any-return]
+    text = str(error)
+    if "requires runtime version" in text:
+        return RuntimeTooOldError(text, "Update the Edge TPU runtime, or compile the model for an older one.")
+    if isinstance(tpu, RealEdgeTpu):
+        return RuntimeMisfitError(
+            f"{path}: LiteRT and the Edge TPU runtime {tpu.library.path} do not get on: {text}",
+            "Take a runtime library built for this LiteRT.",
+        )
+    if isinstance(error, DeviceError):
+        return error
+    return InvalidModelError(f"{path}: LiteRT cannot load it: {text}")

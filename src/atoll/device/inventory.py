@@ -2,51 +2,93 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
-from typing import Literal, cast
+from collections.abc import Sequence
 
-from atoll.device.virtual import VirtualEdgeTpu
+from atoll.device import faults, runtime, sysfs
+from atoll.device.base import EdgeTpu
+from atoll.device.errors import LibraryMissingError
+from atoll.device.library import install_hint
+from atoll.device.real import RealEdgeTpu
+from atoll.device.virtual import RUNTIME_VERSION, VirtualEdgeTpu
 from atoll.errors import DeviceError, UsageError
 
 VARIABLE = "ATOLL_VIRTUAL_TPUS"
-"""Environment variable that says which virtual devices exist: ``4`` (of type pci), or ``pci:2,usb:2``."""
+"""Environment variable that says which virtual devices exist: ``4`` (of type pci), or ``pci:2,usb:2,usb2:1``."""
+
+VISIBLE_VARIABLE = "ATOLL_DEVICES"
+"""Environment variable: the paths, with commas, of the only devices that this process may see (set by a lease)."""
+
+RUNTIME_VARIABLE = "ATOLL_VIRTUAL_RUNTIME"
+"""Environment variable: the runtime version of the virtual devices."""
 
 DEFAULT = "pci:8"
 """Enough for a pipeline of eight segments."""
 
+HINT = f"Virtual devices come from the environment, as {VARIABLE}=pci:2,usb:2."
+
 _MOST = 1000
 
-_lock = threading.Lock()
-_virtual: dict[str, VirtualEdgeTpu] = {}
+_log = logging.getLogger("atoll")
+_lock = threading.RLock()
+_virtual: dict[tuple[str, str], VirtualEdgeTpu] = {}
+_real: dict[tuple[str, str], RealEdgeTpu] = {}
+_faults = ""
+_said = False
 
 
 def list_edge_tpus() -> list[dict[str, str]]:
-    """The devices in the vendor's form: ``{'type': 'pci' | 'usb', 'path': ...}`` each.
+    """The devices in the vendor's form: ``{'type': 'pci' | 'usb', 'path': ...}`` each, real ones first.
 
     Raises:
-        UsageError: ``ATOLL_VIRTUAL_TPUS`` cannot be understood.
+        UsageError: ``ATOLL_VIRTUAL_TPUS`` or another variable cannot be understood.
+        DeviceError: the runtime library is broken.
     """
     return [{"type": device.type, "path": device.path} for device in edge_tpus()]
 
 
-def edge_tpus() -> list[VirtualEdgeTpu]:
-    """The devices themselves; always the same objects within one process."""
-    setting = os.environ.get(VARIABLE, DEFAULT).strip()
-    counts: dict[str, int] = {}
-    for item in setting.split(","):
-        match = re.fullmatch(r"\s*(?:(pci|usb):)?([0-9]{1,6})\s*", item)
+def edge_tpus() -> Sequence[EdgeTpu]:
+    """The devices themselves; always the same objects within one process.
+
+    Real ones first; virtual ones when ``ATOLL_VIRTUAL_TPUS`` asks for them, or when there is no real one.
+    """
+    asked = os.environ.get(VARIABLE)
+    found: list[EdgeTpu] = [*_real_devices(tolerant=asked is not None)]
+    if asked is not None or not found:
+        found += [device for device in virtual_edge_tpus(DEFAULT if asked is None else asked) if device.connected]
+    visible = os.environ.get(VISIBLE_VARIABLE)
+    if visible is None:
+        return found
+    by_path = {device.path: device for device in found}
+    return [by_path[path] for path in visible.split(",") if path in by_path]
+
+
+def virtual_edge_tpus(setting: str) -> list[VirtualEdgeTpu]:
+    """The devices that a value of ``ATOLL_VIRTUAL_TPUS`` stands for. Raises UsageError if it makes no sense."""
+    buses: list[tuple[str, str]] = []
+    for item in setting.strip().split(","):
+        match = re.fullmatch(r"\s*(?:(pci|usb|usb2|usb3):)?([0-9]{1,6})\s*", item)
         if match is None:
-            raise UsageError(f"{VARIABLE}={setting!r} is not a list of devices", "Examples: 4, pci:2,usb:2.")
+            raise UsageError(f"{VARIABLE}={setting!r} is not a list of devices", "Examples: 4, pci:2,usb:2,usb2:1.")
+        if len(buses) + int(match[2]) > _MOST:
+            raise UsageError(f"{VARIABLE}={setting!r} asks for more than {_MOST} devices")
         kind = match[1] or "pci"
-        counts[kind] = counts.get(kind, 0) + int(match[2])
-    if sum(counts.values()) > _MOST:
-        raise UsageError(f"{VARIABLE}={setting!r} asks for more than {_MOST} devices")
-    return [_device(kind, index) for kind, count in counts.items() for index in range(count)]
+        buses += [("pci" if kind == "pci" else "usb", kind)] * int(match[2])
+    counts = {"pci": 0, "usb": 0}
+    devices = []
+    with _lock:
+        first = {kind: position for position, (kind, _) in reversed(list(enumerate(buses)))}
+        for kind, bus in sorted(buses, key=lambda pair: first[pair[0]]):
+            devices.append(_device(kind, counts[kind], "2" if bus == "usb2" else "3"))
+            counts[kind] += 1
+        _apply_faults(devices)
+    return devices
 
 
-def select(device: str | None = None) -> VirtualEdgeTpu:
+def select(device: str | None = None) -> EdgeTpu:
     """The device meant by ``usb``, ``pci``, ``usb:0``, ``pci:1``, ``:2``, or by its path.
 
     Without an index it is, of those that fit, the one that the fewest interpreters use, the first of equals.
@@ -54,30 +96,103 @@ def select(device: str | None = None) -> VirtualEdgeTpu:
     Raises:
         DeviceError: there is no such device.
     """
+    return min(fitting(device), key=lambda candidate: candidate.interpreters)
+
+
+def fitting(device: str | None = None) -> Sequence[EdgeTpu]:
+    """All devices that a selection may mean, at least one; see :func:`select`."""
     devices = edge_tpus()
     match = re.fullmatch(r"(pci|usb)?(?::([0-9]{1,6}))?", device or "")
     if match is None:
-        fitting = [candidate for candidate in devices if candidate.path == device]
+        found = [candidate for candidate in devices if candidate.path == device]
     else:
-        fitting = [candidate for candidate in devices if match[1] in (None, candidate.type)]
+        found = [candidate for candidate in devices if match[1] in (None, candidate.type)]
         if match[2] is not None:
-            fitting = fitting[int(match[2]) :][:1]
-    if not fitting:
+            found = found[int(match[2]) :][:1]
+    if not found:
         raise DeviceError(*_no_device(device, devices))
-    return min(fitting, key=lambda candidate: candidate.interpreters)
+    return found
 
 
-def _no_device(device: str | None, devices: list[VirtualEdgeTpu]) -> tuple[str, str]:
+def say_if_virtual(device: EdgeTpu) -> None:
+    """Tell, once per process, that a virtual device stands in for a real one that nobody declined."""
+    global _said
+    if _said or not device.virtual or not device.listed or os.environ.get(VARIABLE) is not None:
+        return
+    _said = True
+    attached = len(sysfs.attached_devices())
+    why = f"{attached} attached, but there is no runtime library for them" if attached else "none found"
+    _log.warning("Edge TPUs: %s; virtual ones are used (%s= chooses them and silences this).", why, VARIABLE)
+
+
+def _real_devices(tolerant: bool) -> list[RealEdgeTpu]:
+    try:
+        library = runtime.runtime_library()
+    except DeviceError as error:
+        if not tolerant:
+            raise
+        _log.warning("No real Edge TPUs: %s", error.message)
+        return []
+    if library is None or not library.devices:
+        return []
+    attached = {device.path: device.bus for device in sysfs.attached_devices()}
+    with _lock:
+        for kind, path in library.devices:
+            if (library.path, path) not in _real:
+                bus = attached.get(path, "pcie" if kind == "pci" else "usb3")
+                _real[library.path, path] = RealEdgeTpu(library, "pci" if kind == "pci" else "usb", path, bus)
+        return [_real[library.path, path] for _, path in library.devices]
+
+
+def _no_device(device: str | None, devices: Sequence[EdgeTpu]) -> tuple[str, str]:
     wanted = f"no Edge TPU '{device}'" if device else "no Edge TPU"
     counts = {kind: sum(candidate.type == kind for candidate in devices) for kind in ("pci", "usb")}
     ranges = [f"{kind}:0" + f" to {kind}:{n - 1}" * (n > 1) for kind, n in counts.items() if n]
-    found = f"there are {' and '.join(ranges)} (virtual)" if ranges else "there is none"
-    return f"{wanted}: {found}", f"Virtual devices come from the environment, as {VARIABLE}=pci:2,usb:2."
+    virtual = " (virtual)" if devices and all(candidate.virtual for candidate in devices) else ""
+    found = f"there are {' and '.join(ranges)}{virtual}" if ranges else "there is none"
+    return f"{wanted}: {found}", HINT
 
 
-def _device(kind: str, index: int) -> VirtualEdgeTpu:
+def require_library() -> runtime.RuntimeLibrary:
+    """The runtime library. Raises LibraryMissingError when there is none, and DeviceError when it is broken."""
+    library = runtime.runtime_library()
+    if library is None:
+        raise LibraryMissingError("there is no Edge TPU runtime library on this machine", install_hint())
+    return library
+
+
+def _device(kind: str, index: int, generation: str) -> VirtualEdgeTpu:
     path = f"virtual:{kind}:{index}"
-    with _lock:
-        if path not in _virtual:
-            _virtual[path] = VirtualEdgeTpu(path, cast(Literal["pci", "usb"], kind))
-        return _virtual[path]
+    version = os.environ.get(RUNTIME_VARIABLE, str(RUNTIME_VERSION))
+    if not re.fullmatch(r"[0-9]{1,6}", version):
+        raise UsageError(f"{RUNTIME_VARIABLE}={version!r} is no runtime version", "Examples: 10, 13, 14.")
+    if (path, generation) not in _virtual:
+        _virtual[path, generation] = VirtualEdgeTpu(
+            path, "pci" if kind == "pci" else "usb", usb=2 if generation == "2" else 3, listed=True
+        )
+    device = _virtual[path, generation]
+    device.runtime_version = int(version)
+    return device
+
+
+def _apply_faults(devices: Sequence[VirtualEdgeTpu]) -> None:
+    global _faults
+    text = os.environ.get(faults.VARIABLE, "")
+    if text == _faults:
+        return
+    chosen = faults.parse_faults(text)
+    for device in _virtual.values():
+        device.faults = faults.Faults()
+    for name, wanted in chosen.items():
+        match = re.fullmatch(r"(pci|usb)?(?::([0-9]{1,6}))?", name)
+        kind, index = (match[1], match[2]) if match else (None, None)
+        meant = (
+            [d for d in devices if d.path == name] if match is None else [d for d in devices if kind in (None, d.type)]
+        )
+        if index is not None:
+            meant = meant[int(index) :][:1]
+        if not meant:
+            raise UsageError(f"{faults.VARIABLE}={text!r}: there is no virtual device '{name}'")
+        for device in meant:
+            device.faults = wanted
+    _faults = text

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 
-from atoll.device import inventory
+from atoll.device import inventory, leasedir
 from atoll.device.arbiter import Arbiter, Holder
 from atoll.device.base import BUSES, EdgeTpu
 from atoll.device.errors import DeviceBusyError
 from atoll.device.leasedir import lease_directory
-from atoll.device.locks import Lock
+from atoll.device.locks import Lock, try_lock
 from atoll.errors import DeviceError, UsageError
 
 PATIENCE_VARIABLE = "ATOLL_LEASE_TIMEOUT"
@@ -107,9 +110,7 @@ class Lease:
         if self.devices:
             raise UsageError("this lease is taken already", "Make a second one for further devices.")
         arbiter = Arbiter(lease_directory())
-        locks = arbiter.acquire(
-            list(self._candidates), self._count, self._priority, self._timeout, self._on_wait
-        )
+        locks = arbiter.acquire(list(self._candidates), self._count, self._priority, self._timeout, self._on_wait)
         with _guard:
             for path, lock in locks.items():
                 hold = _holds[str(arbiter.directory), path] = _Hold(lock, explicit=True)
@@ -184,6 +185,38 @@ def is_leased_here(device: EdgeTpu) -> bool:
 def holders(devices: Sequence[EdgeTpu]) -> dict[str, Holder]:
     """Who holds which of the devices now, by path; devices nobody holds are left out."""
     return Arbiter(lease_directory()).holders([device.path for device in devices if device.listed])
+
+
+def hand_over(taken: Lease) -> tuple[dict[str, str], tuple[int, ...]]:
+    """What a command needs to have the devices of a lease to itself: environment variables and open descriptors.
+
+    It sees these devices only (``ATOLL_DEVICES``), and its own processes share them in a lease directory of their
+    own. As long as one of them has the descriptors, the devices stay leased, whoever dies.
+    """
+    outer = lease_directory()
+    for old in outer.glob("within-*"):
+        _remove_if_dead(old)
+    inner = Path(tempfile.mkdtemp(prefix=f"within-{os.getpid()}-", dir=outer))
+    alive = try_lock(inner / _ALIVE)
+    assert alive is not None, f"{inner} is new"
+    taken.locks = (*taken.locks, alive)
+    for lock in taken.locks:
+        os.set_inheritable(lock.descriptor, True)
+    environment = {
+        leasedir.VARIABLE: str(inner),
+        inventory.VISIBLE_VARIABLE: ",".join(device.path for device in taken.devices),
+    }
+    return environment, tuple(lock.descriptor for lock in taken.locks)
+
+
+_ALIVE = "alive.lock"
+
+
+def _remove_if_dead(directory: Path) -> None:
+    if not (directory / _ALIVE).exists() or (lock := try_lock(directory / _ALIVE)) is None:
+        return
+    lock.release()
+    shutil.rmtree(directory, ignore_errors=True)  # another user's has to stay
 
 
 def patience() -> float | None:

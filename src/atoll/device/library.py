@@ -69,14 +69,13 @@ def install_hint() -> str:
 def require_loadable(path: Path) -> None:
     """Raises LibraryInvalidError or LibraryArchitectureError when the file is no library for this Python."""
     try:
-        with path.open("rb") as file:
-            head = file.read(64)
+        head = _head(path)
     except OSError as error:
         raise LibraryInvalidError(f"{path} cannot be read: {error.strerror}", install_hint()) from error
     if sys.platform == "linux":
         if not head.startswith(b"\x7fELF") or len(head) < 20:
             raise LibraryInvalidError(f"{path} is {_describe(head)}, not a shared library", install_hint())
-        own = Path(sys.executable).open("rb").read(20)
+        own = _head(Path(sys.executable))
         if own.startswith(b"\x7fELF") and (head[4], _machine(head)) != (own[4], _machine(own)):
             raise LibraryArchitectureError(
                 f"{path} is made for {_MACHINES.get(_machine(head), 'another processor')}, "
@@ -87,6 +86,11 @@ def require_loadable(path: Path) -> None:
         raise LibraryInvalidError(f"{path} is {_describe(head)}, not a library for macOS", install_hint())
     elif sys.platform == "win32" and not head.startswith(b"MZ"):
         raise LibraryInvalidError(f"{path} is {_describe(head)}, not a library for Windows", install_hint())
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
 
 
 def _machine(header: bytes) -> int:
@@ -125,5 +129,7 @@ def _folders() -> list[Path]:
     own = [Path(item) for item in os.environ.get(variable, "").split(os.pathsep) if item]
     if sys.platform == "win32":
         return [*own, Path(os.environ.get("SYSTEMROOT", "C:\\Windows")) / "System32"]
-    usual = ["/usr/local/lib", "/opt/homebrew/lib"] if sys.platform == "darwin" else ["/usr/local/lib", "/usr/lib", "/lib"]
+    usual = (
+        ["/usr/local/lib", "/opt/homebrew/lib"] if sys.platform == "darwin" else ["/usr/local/lib", "/usr/lib", "/lib"]
+    )
     return [*own, *map(Path, usual)]

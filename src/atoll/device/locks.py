@@ -25,11 +25,19 @@ if sys.platform == "win32":
         os.lseek(descriptor, _FAR, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
 else:
     import fcntl
 
     def _flock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(descriptor: int) -> None:
+        # Closing is not enough: a child that another thread is just starting has a copy until its exec.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -54,8 +62,17 @@ class Lock:
     def release(self) -> None:
         """Free the lock; a second call does nothing."""
         if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+            _unlock(self.descriptor)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close this process's copy of the descriptor; whoever has another one keeps the lock."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.abandon()
 
 
 def try_lock(path: Path) -> Lock | None:
@@ -121,7 +138,7 @@ def _unusable(path: Path, error: OSError) -> LeaseDirectoryError:
 def _forget() -> None:
     """In a forked child: its copies of the descriptors would keep the locks after the parent's death."""
     for lock in list(_held):
-        lock.release()
+        lock.abandon()
 
 
 if hasattr(os, "register_at_fork"):

@@ -69,7 +69,8 @@ def list_devices(library: ctypes.CDLL) -> list[tuple[str, str]]:
 def create_delegate(library: ctypes.CDLL, kind: str, path: str, options: dict[str, str]) -> int:
     """Address of the ``TfLiteDelegate``, 0 when the library refuses."""
     array = (Option * max(len(options), 1))(*(Option(k.encode(), v.encode()) for k, v in options.items()))
-    return library.edgetpu_create_delegate(TYPES.index(kind), os.fsencode(path), array, len(options)) or 0
+    address = library.edgetpu_create_delegate(TYPES.index(kind), os.fsencode(path), array, len(options))
+    return int(address or 0)
 
 
 class _Attached:
@@ -100,7 +101,7 @@ def _run(request: dict[str, Any]) -> None:
     if device is None:
         return
     _say(step="open")
-    address = create_delegate(library, *device, request["options"])
+    address = create_delegate(library, device[0], device[1], request["options"])
     _say(opened=bool(address))
     if not address or "model" not in request:
         return

@@ -20,9 +20,9 @@ from atoll.device.errors import (
     DevicePermissionError,
     RuntimeTooOldError,
 )
+from atoll.device.packages import UPDATE, packages, require_real, require_runtime
 from atoll.device.runtime import RuntimeLibrary
 from atoll.errors import DeviceError
-from atoll.formats.darwinn import OPERATOR, VIRTUAL_CHIP, Package, read_package
 from atoll.ir import Model
 
 PCIE_RULES = (
@@ -76,78 +76,54 @@ class RealEdgeTpu:
         """How many interpreters of this process use the device."""
         return len(self._delegates)
 
-    def delegate(self, model: Model, resolver: OpResolverType | None = None) -> RealDelegate:  # noqa: ARG002
+    def delegate(
+        self,
+        model: Model,
+        resolver: OpResolverType | None = None,  # noqa: ARG002 - the interpreter's business here
+        options: Mapping[str, str] | None = None,
+    ) -> RealDelegate:
         """Open the device for the compiled file ``model``; the first time in a process that may crash.
+
+        ``options`` come on top of the device's own.
 
         Raises:
             DeviceError: the device or the runtime cannot run it, and why; see :mod:`atoll.device.errors`.
             CorruptPackageError: a compiled operator is damaged.
         """
-        runtime.check_options(self.options)
+        options = {**self.options, **(options or {})}
+        runtime.check_options(options)
         for package in packages(model):
             require_real(package, model.path)
             require_runtime(package, self.library.runtime_version)
         with _proving:
             if self.library.path not in _proven:
-                self._prove(Path(model.path) if model.path else None)
+                self._prove(Path(model.path) if model.path else None, options)
                 _proven.add(self.library.path)
-        address = self.library.create_delegate(self.type, self.path, self.options)
+        address = self.library.create_delegate(self.type, self.path, options)
         if not address:
             raise why_not(self)
         delegate = RealDelegate(self.library, address)
         self._delegates.add(delegate)
         return delegate
 
-    def _prove(self, model: Path | None) -> None:
+    def _prove(self, model: Path | None, options: Mapping[str, str]) -> None:
         """Open the device and run the file once in a child process, whose crash is an answer."""
         device = (self.type, self.path)
-        answer = runtime.ask(self.library.path, device, self.options, model, runtime.OPEN_SECONDS)
+        answer = runtime.ask(self.library.path, device, options, model, runtime.OPEN_SECONDS)
         if answer.opened is False:
             raise why_not(self)
         too_old = f"{answer.failure} {answer.messages}"
         if "requires runtime version" in too_old:
-            raise RuntimeTooOldError(too_old[too_old.index("Package requires") :].splitlines()[0], _UPDATE)
+            raise RuntimeTooOldError(too_old[too_old.index("Package requires") :].splitlines()[0], UPDATE)
         if answer.ending or answer.failure:
             raise runtime.misfit(self.library, answer)
-
-
-_UPDATE = "Update the Edge TPU runtime, or compile the model for an older one (--min-runtime-version)."
-
-
-def packages(model: Model) -> list[Package]:
-    """The packages of a compiled model, in the order of its operators."""
-    where = model.path or "the model"
-    return [
-        read_package(operator.custom_options, f"{where}, operator {index}")
-        for index, operator in enumerate(model.main.operators)
-        if operator.custom_code == OPERATOR
-    ]
-
-
-def require_runtime(package: Package, version: int | None) -> None:
-    """Raises RuntimeTooOldError, in the vendor's words, when a runtime of that version refuses the package."""
-    if version is not None and package.min_runtime_version > version:
-        raise RuntimeTooOldError(
-            f"Failed precondition: Package requires runtime version ({package.min_runtime_version}), "
-            f"which is newer than this runtime version ({version})",
-            _UPDATE,
-        )
-
-
-def require_real(package: Package, where: str) -> None:
-    """Raises DeviceError when the package was made for virtual devices only."""
-    if any(executable.chip == VIRTUAL_CHIP for executable in package.executables):
-        raise DeviceError(
-            f"{where or 'the model'} was compiled for virtual Edge TPUs: it holds no machine code for a real one",
-            "Compile it with the vendor's compiler (--codegen vendor), or run it on a virtual device.",
-        )
 
 
 def why_not(device: RealEdgeTpu, root: Path | None = None) -> DeviceError:
     """Why the runtime does not open a device that it lists; it says nothing itself."""
     attached = next((item for item in sysfs.attached_devices(root) if item.path == device.path), None)
     name = f"{device.type} Edge TPU {device.path}"
-    base = root or Path(os.environ.get(sysfs.VARIABLE) or "/")
+    base = root or sysfs.root()
     if attached is None and (base / "sys").is_dir():
         return DeviceLostError(
             f"the {name} is gone: it was listed and is not there any more",

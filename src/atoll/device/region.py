@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device.delegate import CUSTOM_OP, Node, TensorView
 from atoll.errors import DeviceError
 from atoll.formats.tflite import model_bytes
-from atoll.ir import Model
+from atoll.ir import Model, Tensor
 from atoll.ir.subgraph import between, extract
+from atoll.params.skeleton import has_skeletons, restored
 
 CPU_SIGNATURE = "cpu"
 """Signature of the graph that keeps the original operators of a compiled file."""
@@ -47,8 +49,10 @@ class Region:
             view.array[...] = value()
 
 
-def original_graph(model: Model) -> int:
-    """Number of the graph that keeps the original operators of a compiled file.
+def original_source(model: Model) -> tuple[Model, int]:
+    """The original operators of a compiled file: a model, and the number of its graph that has them.
+
+    They are kept beside the compiled graph, or described in the packages, with their weights in the parameter blobs.
 
     Raises:
         DeviceError: there is none, or a compiled operator stands outside of the main graph.
@@ -62,7 +66,9 @@ def original_graph(model: Model) -> int:
             )
     for signature in model.signatures:
         if signature.key == CPU_SIGNATURE and signature.graph != 0:
-            return signature.graph
+            return model, signature.graph
+    if has_skeletons(model):
+        return restored(model), 0
     raise DeviceError(
         f"{where} was compiled for real Edge TPUs: it holds machine code and weights laid out "
         f"for the chip, and no '{CPU_SIGNATURE}' signature with the original operators that a virtual device runs",
@@ -87,11 +93,13 @@ def require_same_origin(compiled: Model, original: Model) -> None:
         for what, ours, theirs in (
             ("element type", tensor.dtype.name, same.dtype.name),
             ("shape", list(tensor.shape), list(same.shape)),
-            ("quantisation", str(tensor.quantization), str(same.quantization)),
+            ("quantisation", _numerics(tensor), _numerics(same)),
         ):
             if ours != theirs:
-                raise _not_original(where, other, f"tensor '{tensor.name}' differs in its {what}: {ours}, there {theirs}")
-        if tensor.is_constant and same.is_constant and bytes(tensor.buffer.data) != bytes(same.buffer.data):
+                raise _not_original(
+                    where, other, f"tensor '{tensor.name}' differs in its {what}: {ours}, there {theirs}"
+                )
+        if tensor.buffer and same.buffer and not np.array_equal(tensor.buffer.data, same.buffer.data):
             raise _not_original(where, other, f"constant tensor '{tensor.name}' has other values there")
 
 
@@ -121,6 +129,13 @@ def _original_operators(node: Node, model: Model, graph: int) -> Model:
 def _check_same(where: str, view: TensorView, shape: tuple[int, ...], dtype: str | None) -> None:
     if (view.shape, view.dtype.name) != (shape, dtype):
         raise _mismatch(where, f"has '{view.name}' as {dtype}{list(shape)}, not as {view.dtype.name}{list(view.shape)}")
+
+
+def _numerics(tensor: Tensor) -> str:
+    quantization = tensor.quantization
+    if quantization is None or not len(quantization.scale):
+        return "none"
+    return f"scale {quantization.scale.tolist()}, zero point {quantization.zero_point.tolist()}"
 
 
 def _mismatch(where: str, what: str) -> DeviceError:

@@ -29,7 +29,9 @@ OPTIONS = {
 }
 """Options of a device and their values (None: a number); the library refuses others without a word."""
 
-_FIT = "Take a runtime library built for this LiteRT (github.com/feranick/libedgetpu), or a LiteRT of the library's time."
+_FIT = (
+    "Take a runtime library built for this LiteRT (github.com/feranick/libedgetpu), or a LiteRT of the library's time."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,14 @@ class Attached:
     """What its owner should know."""
 
 
-def attached_devices(root: Path | None = None) -> list[Attached]:
+def root() -> Path:
+    """The folder that holds sys, dev and proc."""
+    return Path(os.environ.get(VARIABLE) or "/")
+
+
+def attached_devices(folder: Path | None = None) -> list[Attached]:
     """PCIe devices first, each kind in the order of its paths."""
-    base = root or Path(os.environ.get(VARIABLE) or "/")
+    base = folder or root()
     holders = _open_files(base)
     return [*_pcie(base, holders), *_usb(base, holders)]
 
@@ -62,7 +67,7 @@ def _pcie(root: Path, holders: dict[str, list[int]]) -> Iterator[Attached]:
         node = f"/dev/{entry.name}"
         temperature = _number(entry / "temp", 1e-3)
         trips = tuple(t for i in range(3) if (t := _number(entry / f"trip_point{i}_temp", 1e-3)) is not None)
-        unique = _text(entry / "unique_id")
+        unique = text(entry / "unique_id")
         position = (entry / "device").resolve().name if (entry / "device").exists() else ""
         clock = _clock(temperature, trips, _number(entry / "temp_poll_interval"))
         notes = []
@@ -91,7 +96,7 @@ def _usb(root: Path, holders: dict[str, list[int]]) -> Iterator[Attached]:
     if not folder.is_dir():
         return
     for entry in sorted(folder.iterdir()):
-        identity = (_text(entry / "idVendor"), _text(entry / "idProduct"))
+        identity = (text(entry / "idVendor"), text(entry / "idProduct"))
         if identity not in (BOOT_ID, READY_ID):
             continue
         speed = int(_number(entry / "speed") or 0)
@@ -121,7 +126,7 @@ def _clock(temperature: float | None, trips: tuple[float, ...], interval: float 
     if temperature is None:
         return None
     reached = sum(temperature >= trip for trip in trips) if interval != 0 else 0
-    return FULL_CLOCK_MHZ / 2**reached
+    return FULL_CLOCK_MHZ / (1 << reached)
 
 
 def _open_files(root: Path) -> dict[str, list[int]]:
@@ -141,9 +146,9 @@ def _open_files(root: Path) -> dict[str, list[int]]:
     return {node: sorted(pids) for node, pids in holders.items()}
 
 
-def process_name(pid: int, root: Path | None = None) -> str:
+def process_name(pid: int, folder: Path | None = None) -> str:
     """What a person calls the process: its command line, shortened."""
-    base = root or Path(os.environ.get(VARIABLE) or "/")
+    base = folder or root()
     try:
         line = (base / f"proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
     except OSError:
@@ -151,7 +156,8 @@ def process_name(pid: int, root: Path | None = None) -> str:
     return f"process {pid}" + (f" ({line[:80]})" if line else "")
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """What a small file of the system says, "" when it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:
@@ -160,6 +166,6 @@ def _text(path: Path) -> str:
 
 def _number(path: Path, scale: float = 1.0) -> float | None:
     try:
-        return float(_text(path)) * scale
+        return float(text(path)) * scale
     except ValueError:
         return None

@@ -5,97 +5,214 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import OpResolverType
 
+from atoll.device.base import Bus, Kind
 from atoll.device.clock import wait_until
-from atoll.device.delegate import CUSTOM_OP, Delegate, Node, TensorView
+from atoll.device.delegate import Delegate, Node
+from atoll.device.errors import DeviceLostError
+from atoll.device.faults import Faults
+from atoll.device.packages import require_runtime
+from atoll.device.region import CPU_SIGNATURE, RESOLVER, Region, original_source, require_same_origin
+from atoll.device.sram import Sram
+from atoll.device.thermal import TRIP_POINTS_C, Cooling, Thermometer
 from atoll.errors import DeviceError
-from atoll.formats.tflite import model_bytes
+from atoll.formats.darwinn import ExecutableKind, Package, read_package
 from atoll.ir import Model
-from atoll.ir.subgraph import between, extract
 
-CPU_SIGNATURE = "cpu"
-"""Signature of the graph that keeps the original operators of a compiled file."""
+__all__ = ["CPU_SIGNATURE", "RESOLVER", "Invocation", "Region", "VirtualEdgeTpu"]
 
-RESOLVER = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-"""Kernel sets differ by up to 7 steps on one network; results are comparable within one of them only."""
+RUNTIME_VERSION = 14
+"""What compiler 16 asks for, so the newest that a file needs (../shared/facts/compiler.md)."""
+
+CLOCKS_MHZ = {"max": 500.0, "standard": 250.0, "reduced": 125.0}
+"""../shared/facts/hardware.md: ``Performance`` Max, High (the standard USB runtime) and Medium."""
+
+LOAD_BYTES_PER_S = {"pcie": 387e6, "usb3": 366e6, "usb2": 32e6}
+"""How fast parameters arrive (../shared/facts/timing.md, "streaming parameters")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One inference that a device is about to run: what its latency depends on, beside the model.
+
+    ``loaded_bytes`` of parameters go to the chip first; ``clock_mhz`` is the clock after throttling;
+    ``link_slowdown`` is how many times as long transfers take.
+    """
+
+    model: str
+    bus: Bus
+    loaded_bytes: int
+    clock_mhz: float
+    link_slowdown: float = 1.0
 
 
 @dataclass(eq=False)
 class VirtualEdgeTpu:
     """One virtual device. It runs one inference at a time, whichever interpreters and threads ask for it.
 
-    ``latency`` is the least time in seconds that an inference takes (0: as fast as this machine can).
+    ``latency`` is what an inference takes in seconds (the load of parameters comes on top of it), or a function
+    that says so for each inference (load, clock and link included). With ``real_time`` an inference takes at least
+    that long; without, results come at once, and ``modelled_s`` says what they would have taken.
     """
 
     path: str = "virtual"
-    type: Literal["pci", "usb"] = "pci"
-    latency: float = 0.0
+    type: Kind = "pci"
+    latency: float | Callable[[Invocation], float] = 0.0
+    usb: Literal[2, 3] = 3
+    runtime_version: int = RUNTIME_VERSION
+    clock: Literal["max", "standard", "reduced"] = "max"
+    cooling: Cooling | None = None
+    faults: Faults = field(default_factory=Faults)
+    real_time: bool = True
+    listed: bool = False
+    """Devices of the machine, as ``list_edge_tpus`` shows them, are leased to one process at a time."""
+    virtual: bool = field(default=True, init=False)
+    connected: bool = field(default=True, init=False)
+    sram: Sram = field(default_factory=Sram, init=False)
+    inferences: int = field(default=0, init=False)
+    modelled_s: float = field(default=0.0, init=False)
+    """Latency of the last inference as modelled; 0 without ``latency``."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _unstalled: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
     _delegates: weakref.WeakSet[Delegate] = field(default_factory=weakref.WeakSet, init=False, repr=False)
+    _heat: Thermometer | None = field(default=None, init=False, repr=False)
+    _idle_since: float = field(default_factory=time.perf_counter, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.latency < threading.TIMEOUT_MAX:
+        if not callable(self.latency) and not 0 <= self.latency < threading.TIMEOUT_MAX:
             raise DeviceError(f"a latency of {self.latency} s is not possible", "Give seconds, 0 or more.")
+        if self.clock not in CLOCKS_MHZ:
+            raise DeviceError(f"'{self.clock}' is no clock setting", f"Known are {', '.join(CLOCKS_MHZ)}.")
+        self._heat = Thermometer(self.cooling) if self.cooling else None
 
     @property
     def interpreters(self) -> int:
         """How many interpreters use the device now."""
         return len(self._delegates)
 
-    def delegate(self, model: Model, resolver: OpResolverType = RESOLVER) -> Delegate:
+    @property
+    def bus(self) -> Bus:
+        """What it hangs on."""
+        return "pcie" if self.type == "pci" else "usb3" if self.usb == 3 else "usb2"
+
+    @property
+    def temperature_c(self) -> float | None:
+        """Modelled temperature; None without ``cooling`` or such a fault."""
+        if self.faults.temperature_c is not None:
+            return self.faults.temperature_c
+        return self._heat.temperature_c if self._heat else None
+
+    @property
+    def clock_mhz(self) -> float:
+        """The clock now: the setting, halved at each trip point that is reached."""
+        if self.faults.temperature_c is not None:
+            trips = self.cooling.trip_points_c if self.cooling else TRIP_POINTS_C
+            halvings = sum(self.faults.temperature_c >= trip for trip in trips)
+        else:
+            halvings = self._heat.halvings if self._heat else 0
+        return CLOCKS_MHZ[self.clock] / (1 << halvings)
+
+    def delegate(self, model: Model, resolver: OpResolverType = RESOLVER, original: Model | None = None) -> Delegate:
         """The delegate for an interpreter of the compiled file ``model``, whose kernels come from ``resolver``.
 
+        ``original`` is the uncompiled model of a file that does not keep its original operators, as those of the
+        vendor's compiler; the compiled regions are found in it by the names of their tensors.
+
         Raises:
-            DeviceError: the file does not keep its original operators, as those of the vendor's compiler, or
-                has compiled operators outside of its main graph.
+            DeviceError: the original operators are missing or not those of this file, the runtime is too old for it,
+                or the device is gone.
         """
-        delegate = Delegate(partial(_Program, self, model, _original_graph(model), resolver))
+        if not self.connected:
+            raise self._gone()
+        if original is None:
+            source, graph = original_source(model)
+        else:
+            require_same_origin(model, original)
+            source, graph = original, 0
+        delegate = Delegate(partial(_Program, self, model.path, source, graph, resolver))
         self._delegates.add(delegate)
         return delegate
 
-    def execute(self, regions: Sequence[Region]) -> None:
-        """One inference: the regions one after the other."""
+    def reset(self) -> None:
+        """As after replugging: connected, not stalled, and nothing cached."""
+        self._unstalled.set()
         with self._lock:
+            self._unstalled.clear()
+            self.connected = True
+            self.sram.wipe()
+
+    def execute(self, program: _Program) -> None:
+        """One inference."""
+        with self._lock:
+            self.inferences += 1
+            if self.faults.any:
+                self._misbehave()
+            loaded = 0
+            for cache in program.caches:
+                loaded += self.sram.load(cache, cache.token, cache.size)
+            if not self.latency and self._heat is None:
+                for region in program.regions:
+                    region.run()
+                return
             begin = time.perf_counter()
-            for region in regions:
+            seconds = self._model(program, loaded, begin)
+            for region in program.regions:
                 region.run()
-            if self.latency:
-                wait_until(begin + self.latency)
+            if self.real_time:
+                wait_until(begin + seconds)
 
+    def _model(self, program: _Program, loaded: int, now: float) -> float:
+        """The latency of this inference, and what it does to the temperature."""
+        if self._heat:
+            self._heat.advance(now - self._idle_since, busy=False)
+        clock, slowdown = self.clock_mhz, self.faults.link_slowdown
+        if callable(self.latency):
+            seconds = self.latency(Invocation(program.name, self.bus, loaded, clock, slowdown))
+        else:
+            throttled = CLOCKS_MHZ[self.clock] / clock
+            seconds = (self.latency * throttled + loaded / LOAD_BYTES_PER_S[self.bus]) * slowdown
+        if not 0 <= seconds < threading.TIMEOUT_MAX:
+            raise DeviceError(f"a latency of {seconds} s is not possible", "Give seconds, 0 or more.")
+        if self._heat:
+            self._heat.advance(seconds, busy=True)
+            self._idle_since = now + (seconds if self.real_time else 0.0)
+        self.modelled_s = seconds
+        return seconds
 
-class Region:
-    """The original operators of one custom operator, in an interpreter of their own that keeps their state.
+    def _misbehave(self) -> None:
+        faults, number = self.faults, self.inferences
+        if faults.disconnect_at is not None and number == faults.disconnect_at:
+            self.connected = False
+        if not self.connected:
+            raise self._gone()
+        if number == faults.stall_at:
+            stalled = not self._unstalled.wait(None if faults.stall_s == float("inf") else faults.stall_s)
+            if not stalled:
+                raise DeviceError(f"{self.path} was reset while inference {number} hung", "Run it again.")
+        if number == faults.error_at:
+            raise DeviceError(f"{self.path} failed on inference {number} (an injected fault)", "Run it again.")
 
-    Raises:
-        DeviceError: the graph of the original operators does not compute the custom operator's outputs from
-            its inputs.
-    """
-
-    def __init__(self, node: Node, model: Model, graph: int, resolver: OpResolverType) -> None:
-        part = _original_operators(node, model, graph)
-        self._interpreter = Interpreter(
-            model_content=bytes(model_bytes(part)), num_threads=1, experimental_op_resolver_type=resolver
+    def _gone(self) -> DeviceLostError:
+        return DeviceLostError(
+            f"{self.path} was disconnected at inference {self.faults.disconnect_at} (an injected fault)",
+            "Plug it in again (reset()), and open the model anew.",
         )
-        self._interpreter.allocate_tensors()
-        sources = {view.name: view for view in node.inputs}
-        self._inputs = [(detail["index"], sources[detail["name"]]) for detail in self._interpreter.get_input_details()]
-        self._outputs = [
-            (self._interpreter.tensor(detail["index"]), view)
-            for detail, view in zip(self._interpreter.get_output_details(), node.outputs)
-        ]
 
-    def run(self) -> None:
-        for index, view in self._inputs:
-            self._interpreter.set_tensor(index, view.array)
-        self._interpreter.invoke()
-        for value, view in self._outputs:
-            view.array[...] = value()
+
+class _Cache:
+    """What one executable wants to keep on the chip."""
+
+    __slots__ = ("__weakref__", "size", "token")
+
+    def __init__(self, token: int, size: int) -> None:
+        self.token = token
+        self.size = size
 
 
 class _Program:
@@ -104,65 +221,25 @@ class _Program:
     def __init__(
         self,
         device: VirtualEdgeTpu,
-        model: Model,
+        name: str,
+        source: Model,
         graph: int,
         resolver: OpResolverType,
         nodes: Sequence[Node],
     ) -> None:
+        self.name = name
+        self.caches: list[_Cache] = []
+        for node in nodes:
+            package = read_package(node.payload, f"{name or 'the model'}, operator '{node.outputs[0].name}'")
+            require_runtime(package, device.runtime_version)
+            self.caches += _caches(package)
+        self.regions = [Region(node, source, graph, resolver) for node in nodes]
         self._device = device
-        self._regions = [Region(node, model, graph, resolver) for node in nodes]
 
     def invoke(self) -> None:
-        self._device.execute(self._regions)
+        self._device.execute(self)
 
 
-def _original_graph(model: Model) -> int:
-    for number, graph in enumerate(model.graphs[1:], 1):
-        if any(operator.custom_code == CUSTOM_OP for operator in graph.operators):
-            raise DeviceError(
-                f"{model.path or 'the model'}: graph {number} holds an Edge TPU operator; only graph 0 may",
-                "Compile the original model again.",
-            )
-    for signature in model.signatures:
-        if signature.key == CPU_SIGNATURE and signature.graph != 0:
-            return signature.graph
-    raise DeviceError(
-        f"{model.path or 'the model'} was compiled for real Edge TPUs: it holds machine code and weights laid out "
-        f"for the chip, and no '{CPU_SIGNATURE}' signature with the original operators that a virtual device runs",
-        "Compile the original model with atoll, or use a real device.",
-    )
-
-
-def _original_operators(node: Node, model: Model, graph: int) -> Model:
-    """The region of ``node`` as a model of its own, found by the names of its inputs and outputs."""
-    original, where = model.graphs[graph], model.path or "the model"
-    given = {view.name: view for view in node.inputs}
-    names = [view.name for view in node.outputs]
-    known = {tensor.name for tensor in original.tensors}
-    for name in names:
-        if name not in known:
-            raise _mismatch(where, f"has no tensor '{name}', an output of the custom operator")
-    part = extract(model, between(original, given, names), graph, outputs=names)
-    written = {i for operator in part.main.operators for i in operator.outputs}
-    for index in part.main.outputs:
-        if index not in written:
-            raise _mismatch(where, f"has no operator that computes '{part.main.tensors[index].name}'")
-    for index in part.main.inputs:
-        if part.main.tensors[index].name not in given:
-            raise _mismatch(where, f"needs '{part.main.tensors[index].name}', no input of the custom operator")
-    views = [*(given[part.main.tensors[i].name] for i in part.main.inputs), *node.outputs]
-    for view, index in zip(views, (*part.main.inputs, *part.main.outputs)):
-        _check_same(where, view, part.main.tensors[index].shape, part.main.tensors[index].dtype.numpy_name)
-    return part
-
-
-def _check_same(where: str, view: TensorView, shape: tuple[int, ...], dtype: str | None) -> None:
-    if (view.shape, view.dtype.name) != (shape, dtype):
-        raise _mismatch(where, f"has '{view.name}' as {dtype}{list(shape)}, not as {view.dtype.name}{list(view.shape)}")
-
-
-def _mismatch(where: str, what: str) -> DeviceError:
-    return DeviceError(
-        f"{where}: the compiled graph and the '{CPU_SIGNATURE}' graph do not belong together: the latter {what}",
-        "Compile the original model again.",
-    )
+def _caches(package: Package) -> list[_Cache]:
+    kind = ExecutableKind.PARAMETER_CACHING
+    return [_Cache(item.token, len(item.parameters)) for item in package.executables if item.kind is kind]

@@ -30,13 +30,15 @@ class Reader:
     """The bytes of one FlatBuffer.
 
     Offsets are unsigned, so that ``unpack_from`` itself refuses what lies behind the end.
-    ``work`` bounds what aliased offsets can make of a small file: well-formed files visit each byte about once.
+    ``work`` (bytes) and ``tables`` bound what offsets that share a target can make of a small file: well-formed files
+    visit each byte about once, and no network has half a million tables.
     """
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
         self.size = len(data)
         self.work = 16 * self.size + 4096
+        self.tables = min(self.size // 8 + 64, 500_000)
         self._vtables: dict[int, tuple[int, ...]] = {}
         self.plans: dict[tuple[int, int], Plan] = {}
         self.memo: dict[Any, Any] = {}
@@ -62,7 +64,9 @@ class Reader:
 
     def vtable(self, position: int) -> int:
         """Where the vtable of the table at ``position`` starts, both checked to lie inside the data."""
-        self.spend(8)
+        self.tables -= 1
+        if self.tables < 0:
+            raise FlatError("tables refer to the same bytes over and over")
         start = position - int(_I32(self.data, position)[0])
         offsets = self._vtables.get(start)
         if offsets is None:
@@ -279,6 +283,7 @@ class Table:
         at = (*offsets, *absent)
         defaults = {name: kind.default() for name, _, kind in self._kinds}
         defaults.update({name: None for name, _, _ in self._unions})
+        fields: list[tuple[str, Callable[[Reader, int], Any], int]]
         fields = [(name, kind.read, at[slot]) for name, slot, kind in self._kinds if at[slot]]
         return defaults, fields, [(name, union, at[slot]) for name, slot, union in self._unions if at[slot]]
 

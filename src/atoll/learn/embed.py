@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 _Item = TypeVar("_Item")
 _Input = TypeVar("_Input")
@@ -52,24 +52,24 @@ def in_parallel(
                 future.cancel()
 
 
-class Queue(Protocol[_Input, _Result]):  # type: ignore[misc]
+class Queue(Protocol):
     """What has several inputs in flight and gives results in their order: a pipeline."""
 
     def push(self, inputs: Any, /) -> object: ...
     def pop(self) -> Any: ...
 
 
-class Pipelined(Generic[_Input, _Result]):
+class Pipelined:
     """A pipeline as a worker that may be called from several threads: list it as often as it holds inputs."""
 
-    def __init__(self, pipeline: Queue[_Input, _Result]) -> None:
+    def __init__(self, pipeline: Queue) -> None:
         self._pipeline = pipeline
         self._pushing = threading.Lock()
         self._popping = threading.Lock()
-        self._waiting: deque[Future[_Result]] = deque()
+        self._waiting: deque[Future[Any]] = deque()
 
-    def __call__(self, inputs: _Input) -> _Result:
-        future: Future[_Result] = Future()
+    def __call__(self, inputs: Any) -> Any:
+        future: Future[Any] = Future()
         with self._pushing:
             self._pipeline.push(inputs)
             self._waiting.append(future)

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from atoll.errors import CorruptPackageError, UnsupportedModelError, UsageError
-from atoll.formats.darwinn.package import Bytes, ExecutableKind, Package
+from atoll.formats.darwinn import OPERATOR, ExecutableKind, Package, read_package
+from atoll.formats.darwinn.package import Bytes
 from atoll.formats.tflite import model_bytes, parse_model
 from atoll.ir.graph import Buffer, Graph, Model, Operator, Tensor
+from atoll.ir.subgraph import renumbered
 from atoll.params.layout import layout_of
 from atoll.params.sizes import WEIGHTED
 from atoll.params.unpack import unpack_layer
@@ -84,6 +86,40 @@ def restore(package: Package, where: str = "the package") -> Model:
         for i, tensor in enumerate(model.main.tensors)
     )
     return replace(model, graphs=(replace(model.main, tensors=tensors), *model.graphs[1:]), metadata=())
+
+
+def has_skeletons(model: Model) -> bool:
+    """Whether every compiled operator of the main graph carries what :func:`restored` needs."""
+    packages = [package for _, package in _packages(model)]
+    return bool(packages) and all(any(len(e.serialized_model) for e in package.executables) for package in packages)
+
+
+def restored(model: Model) -> Model:
+    """The original of a compiled model, its operators from the packages and its weights from their blobs.
+
+    Raises:
+        CorruptPackageError: as :func:`restore`.
+    """
+    main, where = model.main, model.path or "the model"
+    number = {tensor.name: i for i, tensor in enumerate(main.tensors)}
+    tensors, parts = list(main.tensors), {}
+    for index, package in _packages(model):
+        part = restore(package, f"{where}: {main.where(index)}").main
+        for tensor in part.tensors:
+            if number.setdefault(tensor.name, len(tensors)) == len(tensors):
+                tensors.append(tensor)
+        place = {i: number[tensor.name] for i, tensor in enumerate(part.tensors)}
+        parts[index] = tuple(renumbered(operator, place) for operator in part.operators)
+    operators = [op for i, operator in enumerate(main.operators) for op in parts.get(i, (operator,))]
+    graph = replace(main, tensors=tuple(tensors), operators=tuple(operators))
+    return replace(model, graphs=(graph, *model.graphs[1:]), signatures=())
+
+
+def _packages(model: Model) -> Iterator[tuple[int, Package]]:
+    for index, operator in enumerate(model.main.operators):
+        if operator.custom_code == OPERATOR:
+            where = f"{model.path or 'the model'}: {model.main.where(index)}"
+            yield index, read_package(operator.custom_options, where)
 
 
 def _locations(model: Model) -> tuple[Generation, list[Location]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-_SLOT: Final = object()  # room for one item
-_UNBOUNDED: Final = object()  # room for any number of items; stays in the queue of slots
-_END: Final = object()  # nothing more will come through, or be let in; stays in its queue
+UNBOUNDED: Final = sys.maxsize
+_END: Final = object()  # nothing more will come through; stays in the queue of items
 
 
 class Closed(Exception):  # noqa: N818 - a signal between threads, never an error a user sees
@@ -18,46 +21,80 @@ class Closed(Exception):  # noqa: N818 - a signal between threads, never an erro
 
 
 class Channel(Generic[T]):
-    """A FIFO for ``size`` items, made of two ``SimpleQueue``: items going one way, free slots the other.
+    """A FIFO for ``size`` items: a ``SimpleQueue`` of them, and another to wake writers who wait for room.
 
-    ``SimpleQueue`` is a lock and a ring buffer in C: a hop costs four calls and no Python-level condition
-    variable, a third of what ``queue.Queue`` costs. Its ``put`` never blocks and is reentrant, so
-    :meth:`finish`, :meth:`lift` and :meth:`abort` return at once, may be called from anywhere (a finalizer
-    too), and wake whoever is blocked.
+    ``SimpleQueue`` is a lock and a ring buffer in C, a third of what ``queue.Queue`` costs; a hop that need not wait
+    is one ``put``, one ``get`` and two comparisons. Any number of threads may read, but only one at a time may write
+    (the bound would be overstepped otherwise). A writer that finds no room announces itself, looks again, and then
+    waits; a reader takes an item, and then looks whether somebody is announced: one of them sees the other.
+
+    :meth:`finish`, :meth:`lift`, :meth:`abort` and :meth:`resize` never block nor lock, so they may be called from
+    anywhere (a finalizer, a signal handler), and wake whoever is blocked.
     """
 
-    __slots__ = ("_aborted", "_items", "_slots")
+    __slots__ = ("_aborted", "_ended", "_items", "_lock", "_room", "_waiting", "item_listeners", "room_listeners", "size")
 
     def __init__(self, size: int) -> None:
+        self.size = size
+        self.item_listeners: list[Callable[[], object]] = []
+        self.room_listeners: list[Callable[[], object]] = []
+        """Called once, from any thread, when there may be an item or room; for those who must not block."""
         self._items: SimpleQueue[Any] = SimpleQueue()
-        self._slots: SimpleQueue[Any] = SimpleQueue()
-        self._aborted = False
-        for _ in range(size):
-            self._slots.put(_SLOT)
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self._waiting = 0
+        self._lock = threading.Lock()  # of _waiting alone
+        self._ended = self._aborted = False
 
     def __len__(self) -> int:
         """About how many items wait (the end mark counts as one)."""
         return self._items.qsize()
 
-    def reserve(self, timeout: float | None = None) -> None:
-        """Take a free slot; :class:`Closed` if none will be, else after ``timeout`` s ``TimeoutError``."""
-        try:
-            slot = self._slots.get() if timeout is None else self._slots.get(timeout=max(timeout, 0))
-        except queue.Empty:
-            raise TimeoutError(f"no room within {timeout} s") from None
-        if slot is not _SLOT:
-            self._slots.put(slot)
-            if slot is _END:
-                raise Closed
+    @property
+    def full(self) -> bool:
+        return self._items.qsize() >= self.size
 
-    def append(self, item: T) -> None:
-        """Put an item into the slot that :meth:`reserve` took; never blocks."""
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def offer(self, item: T) -> bool:
+        """Put ``item`` in if there is room; never waits. :class:`Closed` when it takes nothing more."""
+        if self._ended:
+            raise Closed
+        if self._items.qsize() >= self.size:
+            return False
         self._items.put(item)
+        if self.item_listeners:
+            _call(self.item_listeners)
+        return True
 
     def put(self, item: T) -> None:
-        """Wait for a free slot and put ``item`` into it; :class:`Closed` if none will come."""
-        self.reserve()
-        self._items.put(item)
+        """Wait for room and put ``item`` there; :class:`Closed` if none will come."""
+        while not self.offer(item):
+            self.wait()
+
+    def wait(self, timeout: float | None = None, full: Callable[[], bool] | None = None) -> None:
+        """Wait until there is room, or ``full()`` is false; :class:`Closed` when the channel ends.
+
+        Room may be gone again when this returns. ``TimeoutError`` after ``timeout`` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            self._waiting += 1
+        try:
+            while not self._ended and (self.full if full is None else full()):
+                if deadline is None:
+                    self._room.get()
+                else:
+                    self._room.get(timeout=max(deadline - time.monotonic(), 0))
+        except queue.Empty:
+            raise TimeoutError(f"no room within {timeout} s") from None
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        if self._ended:
+            self._room.put(None)  # for the next who waits
+            raise Closed
 
     def get(self, timeout: float | None = None) -> T:
         """The next item; :class:`Closed` if none will come, else after ``timeout`` s ``TimeoutError``."""
@@ -68,23 +105,47 @@ class Channel(Generic[T]):
         if item is _END or self._aborted:
             self._items.put(_END)
             raise Closed
-        self._slots.put(_SLOT)
+        if self._waiting or self.room_listeners:
+            self.poke()
         return item  # type: ignore[no-any-return]
+
+    def poke(self) -> None:
+        """Let everybody who waits for room look again."""
+        for _ in range(self._waiting):
+            self._room.put(None)
+        _call(self.room_listeners)
+
+    def resize(self, size: int) -> None:
+        """From now on hold ``size`` items; with more inside, nobody gets in until there are fewer."""
+        self.size = size
+        self.poke()
+
+    def lift(self) -> None:
+        """Forget the bound: from now on nobody waits for room."""
+        self.resize(UNBOUNDED)
 
     def finish(self) -> None:
         """No item will follow: readers get what is left, then :class:`Closed`; waiting writers are woken."""
+        self._ended = True
         self._items.put(_END)
-        self._slots.put(_END)
-
-    def lift(self) -> None:
-        """Forget the bound: from now on nobody waits for a slot."""
-        self._slots.put(_UNBOUNDED)
+        self._room.put(None)
+        _call(self.item_listeners)
+        _call(self.room_listeners)
 
     def abort(self) -> None:
         """Drop what is inside and let nobody wait here ever again."""
-        self._aborted = True
+        self._aborted = self._ended = True
         try:
             while True:
                 self._items.get_nowait()
         except queue.Empty:
             self.finish()
+
+
+def _call(listeners: list[Callable[[], object]]) -> None:
+    while True:
+        try:
+            listener = listeners.pop()
+        except IndexError:
+            return
+        listener()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,16 +40,20 @@ class TensorSpec:
         shape = tuple(int(size) for size in details["shape"])
         return cls(str(details["name"]), shape, np.dtype(details["dtype"]))
 
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def __str__(self) -> str:
         return f"'{self.name}' {self.dtype.name}{list(self.shape)}"
 
 
 @dataclass(frozen=True, slots=True)
 class StageWiring:
-    """One segment's part: (name, tensor index) pairs, and the names nobody needs once it has read them."""
+    """One segment's part: what it reads, what it gives that somebody needs, and what nobody needs after it."""
 
-    reads: tuple[tuple[str, int], ...]
-    fetches: tuple[tuple[str, int], ...]
+    reads: tuple[TensorSpec, ...]
+    fetches: tuple[TensorSpec, ...]
     drops: tuple[str, ...]
 
 
@@ -59,6 +64,18 @@ class Wiring:
     stages: tuple[StageWiring, ...]
     relayed: frozenset[str]
     """The inputs that some segment reads or the pipeline returns; the others are checked and dropped."""
+
+    @property
+    def item_bytes(self) -> int:
+        """The most memory that one inference holds at any time between push and pop."""
+        live = {spec.name: spec.nbytes for spec in self.inputs if spec.name in self.relayed}
+        most = sum(live.values())
+        for stage in self.stages:
+            live.update((spec.name, spec.nbytes) for spec in stage.fetches)
+            most = max(most, sum(live.values()))
+            for name in stage.drops:
+                del live[name]
+        return most
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +130,9 @@ def wire(
     kept = set(returned)
     stages = tuple(
         StageWiring(
-            reads=tuple((spec.name, index) for index, spec in segment.inputs.items()),
+            reads=tuple(segment.inputs.values()),
             fetches=tuple(
-                (spec.name, index)
-                for index, spec in segment.outputs.items()
-                if spec.name in kept or spec.name in last_use
+                spec for spec in segment.outputs.values() if spec.name in kept or spec.name in last_use
             ),
             drops=tuple(
                 spec.name for spec in segment.inputs.values() if last_use[spec.name] == i and spec.name not in kept

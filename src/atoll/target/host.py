@@ -96,6 +96,12 @@ class Host:
     """Per spatial position of an output, for putting the tiles' parts together."""
     stage_ms: float = _number()
     """Serial work per pipeline stage and item (the runner's interpreter lock)."""
+    boundary_2: float = _number(0, above=True)
+    """Factor on the time of inputs and outputs in a pipeline of 2 devices, against a single one; measured, not
+    explained."""
+    boundary_3: float = _number(0, above=True)
+    boundary_4: float = _number(0, above=True)
+    """The same for 4 and more."""
     cpu_gmac_s: float = _number(0, above=True)
     """10^9 multiply-accumulates per second of operators that stay on the CPU."""
     cpu_element_ns: float = _number()

@@ -10,6 +10,8 @@ from atoll.timing.model import (
     price,
     time_model,
 )
+from atoll.timing.pipeline import PipelineStage, PipelineTiming, pipeline_timing
+from atoll.timing.simulation import Simulation, Span, simulate
 from atoll.timing.work import Unit, Work, work_of
 
 __all__ = [
@@ -18,14 +20,20 @@ __all__ = [
     "HostedDemand",
     "OperatorTiming",
     "ParameterUse",
+    "PipelineStage",
+    "PipelineTiming",
     "RegionDemand",
     "RegionTiming",
+    "Simulation",
+    "Span",
     "Timing",
     "Unit",
     "Work",
     "demand",
     "estimated_instruction_bytes",
+    "pipeline_timing",
     "price",
+    "simulate",
     "time_model",
     "work_of",
 ]

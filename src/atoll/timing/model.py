@@ -88,6 +88,11 @@ class Timing:
         return sum(region.total_ms for region in self.regions) + self.cpu_ms
 
     @property
+    def transfer_ms(self) -> float:
+        """Of that, activations crossing the bus and their work on the host."""
+        return sum(region.input_ms + region.output_ms + region.relayout_ms for region in self.regions)
+
+    @property
     def load_ms(self) -> float:
         return sum(region.load_ms for region in self.regions)
 

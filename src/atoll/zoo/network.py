@@ -29,6 +29,9 @@ class Activation(enum.IntEnum):
     RELU6 = 3
 
 
+_UNDILATED = {"dilation_w_factor": 1, "dilation_h_factor": 1}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """One operator and its output (float32, NHWC, batch 1); also the handle later layers take as their input.
@@ -126,7 +129,7 @@ class Network:
         """Convolution, then batch norm or bias, then activation."""
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         shape = (*_window(x, (kh, kw), stride, padding), channels)
-        options = _window_options(stride, padding, activation)
+        options = _window_options(stride, padding, activation, **_UNDILATED)
         filter_ = (channels, kh, kw, x.channels)
         return self._append(name, "CONV_2D", (x,), shape, options, filter_, batch_norm=batch_norm, gain=gain)
 
@@ -135,7 +138,7 @@ class Network:
     ) -> Layer:
         """Depthwise convolution (SAME, multiplier 1), batch norm, activation."""
         shape = (*_window(x, (kernel, kernel), stride, Padding.SAME), x.channels)
-        options = _window_options(stride, Padding.SAME, activation, depth_multiplier=1)
+        options = _window_options(stride, Padding.SAME, activation, depth_multiplier=1, **_UNDILATED)
         filter_ = (1, kernel, kernel, x.channels)
         return self._append(name, "DEPTHWISE_CONV_2D", (x,), shape, options, filter_, batch_norm=True)
 
@@ -236,6 +239,6 @@ def _window(x: Layer, kernel: tuple[int, int], stride: int, padding: Padding) ->
 
 
 def _window_options(stride: int, padding: Padding, activation: Activation, **more: int) -> Mapping[str, int]:
-    """The fields that convolutions and pooling have in common, and ``more``; dilation is left at its default, 1."""
+    """The fields that convolutions and pooling have in common, and ``more``."""
     common = {"padding": int(padding), "stride_w": stride, "stride_h": stride}
     return {**common, "fused_activation_function": int(activation), **more}

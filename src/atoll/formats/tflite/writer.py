@@ -60,7 +60,7 @@ class _Writer:
         record["operator_codes"] = [self._code(*code) for code in self._codes]
         record["buffers"] = [{}] + [{"data": buffer.data} for buffer in self._buffers]
         content = flat.write_root(schema.MODEL, record, schema.IDENTIFIER, self._size())
-        return content if model.appendix is None else memoryview(bytes(content) + model.appendix.data.tobytes())
+        return content if model.appendix is None else memoryview(b"".join((content, model.appendix.data.data)))
 
     def _size(self) -> int:
         """An upper bound of the file's size in bytes."""

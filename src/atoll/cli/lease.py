@@ -1,0 +1,60 @@
+"""``atoll lease``: a number of Edge TPUs and a command → the command, alone on them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import click
+
+EXIT_NOT_FOUND = 127
+"""The shells' convention for a command that does not exist."""
+
+
+@click.command("lease", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-n", "--count", type=click.IntRange(1), help="How many Edge TPUs.  [default: 1, or all that are named]")
+@click.option("--bus", type=click.Choice(["pcie", "usb", "usb3", "usb2"]), help="Only on this bus.")
+@click.option("--device", "devices", multiple=True, metavar="DEVICE", help="Only these (usb:0, a path); repeatable.")
+@click.option("--priority", default=0, show_default=True, help="-100 to 100; the higher goes first.")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Give up after so long.  [default: never]")
+@click.option("--no-wait", is_flag=True, help="Fail at once when they are in use.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say what it waits for.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(
+    count: int | None,
+    bus: str | None,
+    devices: tuple[str, ...],
+    priority: int,
+    timeout: float | None,
+    no_wait: bool,
+    quiet: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Run COMMAND (after --) with Edge TPUs that no other process gets meanwhile.
+
+    All of them at once or none, first come first served. The command sees the leased devices only, and has them until
+    it and everything it started has ended, however that happens.
+    """
+    from atoll.device.lease import hand_over, lease
+
+    if shutil.which(command[0]) is None:
+        click.echo(f"error: there is no command '{command[0]}'", err=True)
+        sys.exit(EXIT_NOT_FOUND)
+    taken = lease(
+        count,
+        bus=bus,
+        devices=devices or None,
+        priority=priority,
+        timeout=0 if no_wait else timeout,
+        on_wait=None if quiet else lambda text: click.echo(f"waiting: {text}", err=True),
+    )
+    taken.acquire()
+    variables, descriptors = hand_over(taken)
+    environment = {**os.environ, **variables}
+    if sys.platform != "win32":
+        # The command takes this process's place: signals and exit code are its own, and so are the locks.
+        os.execvpe(command[0], list(command), environment)
+    with taken:
+        sys.exit(subprocess.call(command, env=environment, close_fds=not descriptors))

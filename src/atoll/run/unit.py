@@ -1,0 +1,87 @@
+"""An interpreter and its segment's wiring -> a function from the tensors it reads to those it gives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from atoll.errors import PipelineError
+from atoll.run.pool import Allocator
+from atoll.run.wiring import Array, Interpreter, StageWiring, TensorSpec
+
+
+class Unit:
+    """One interpreter on its device, with everything looked up that does not change from item to item.
+
+    Outputs are copied straight from the interpreter's memory where it lets one see it (LiteRT's ``tensor``), else
+    taken from ``get_tensor``. No view is kept: LiteRT refuses to run while there is one.
+    """
+
+    __slots__ = ("_allocate", "_fetches", "_invoke", "_reads", "_set_tensor", "device", "interpreter", "lock", "stalled")
+
+    def __init__(self, interpreter: Interpreter, wiring: StageWiring, allocator: Allocator, device: str = "") -> None:
+        self.interpreter = interpreter
+        self.device = device
+        self.stalled = False
+        self.lock = threading.Lock()
+        """Taken around :meth:`run` where a sibling may borrow the interpreter."""
+        self._allocate = allocator.allocate
+        self._set_tensor = interpreter.set_tensor
+        self._invoke = interpreter.invoke
+        inputs = _indices(interpreter.get_input_details(), wiring.reads, "needs")
+        outputs = _indices(interpreter.get_output_details(), wiring.fetches, "gives")
+        self._reads = [(spec.name, index) for spec, index in zip(wiring.reads, inputs)]
+        self._fetches = [(spec, *_access(interpreter, spec, index)) for spec, index in zip(wiring.fetches, outputs)]
+
+    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name; the arrays belong to the caller. Raises whatever the interpreter raises."""
+        set_tensor = self._set_tensor
+        for name, index in self._reads:
+            set_tensor(index, tensors[name])
+        self._invoke()
+        given = {}
+        for spec, look, copy in self._fetches:
+            if look is None:
+                given[spec.name] = copy()
+                continue
+            array = self._allocate(spec)
+            view = look()
+            if view.shape == spec.shape:
+                np.copyto(array, view)
+            else:  # an output whose size depends on the values
+                array = view.copy()
+            del view
+            given[spec.name] = array
+        return given
+
+
+def _indices(details: Any, specs: tuple[TensorSpec, ...], verb: str) -> list[int]:
+    known = {spec.name: (spec, int(detail["index"])) for detail in details for spec in [TensorSpec.of(detail)]}
+    for spec in specs:
+        found = known.get(spec.name)
+        if found is None or found[0] != spec:
+            other = f"has {found[0]}" if found else "has no such tensor"
+            raise PipelineError(
+                f"one interpreter of the segment {verb} {spec}, another {other}",
+                "All interpreters of one segment must be made from the same file.",
+            )
+    return [known[spec.name][1] for spec in specs]
+
+
+def _access(
+    interpreter: Interpreter, spec: TensorSpec, index: int
+) -> tuple[Callable[[], Array] | None, Callable[[], Array]]:
+    """How to see an output in place (None: not possible), and how to get a copy of it."""
+    tensor = getattr(interpreter, "tensor", None)
+    look = tensor(index) if tensor is not None and spec.dtype.kind not in "OSU" else None
+    return look, lambda: interpreter.get_tensor(index)
+
+
+def device_name(interpreter: Interpreter) -> str:
+    """What the interpreter says about its device: the attribute ``device``, or that one's ``path``."""
+    device = getattr(interpreter, "device", None)
+    name = getattr(device, "path", device)
+    return name if isinstance(name, str) else ""
