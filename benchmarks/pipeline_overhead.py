@@ -61,7 +61,14 @@ class Waiting:
     def __init__(self, source: str, target: str, seconds: float) -> None:
         self._interpreter = Interpreter(model_content=reshape_model(source, target, TENSOR_BYTES))
         self._seconds = seconds
-        for name in ("allocate_tensors", "get_input_details", "get_output_details", "set_tensor", "get_tensor"):
+        for name in (
+            "allocate_tensors",
+            "get_input_details",
+            "get_output_details",
+            "set_tensor",
+            "get_tensor",
+            "tensor",
+        ):
             setattr(self, name, getattr(self._interpreter, name))
 
     def invoke(self) -> None:
@@ -194,19 +201,24 @@ def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
 
 
 def overhead(items: int, rounds: int) -> list[dict[str, float]]:
-    """Per number of stages: microseconds per stage and item when the stages do nothing (best of the rounds)."""
+    """Per number of stages: microseconds per stage and item when the stages do nothing, and the ratio of the two.
+
+    Medians over rounds of the mean period; ``cpu``: of processor time, which a busy machine stretches less.
+    """
     rows = []
     for stages in (1, 2, 4, 8):
         runs = [(timing(ours, stages, 0, items), timing(straightforward, stages, 0, items)) for _ in range(rounds)]
         us = 1e6 / stages
         row = {
             "stages": stages,
-            "us": min(mine.mean for mine, _ in runs) * us,
-            "queue_us": min(theirs.mean for _, theirs in runs) * us,
-            "cpu_us": min(mine.cpu for mine, _ in runs) * us,
-            "queue_cpu_us": min(theirs.cpu for _, theirs in runs) * us,
+            "us": statistics.median(mine.mean for mine, _ in runs) * us,
+            "queue_us": statistics.median(theirs.mean for _, theirs in runs) * us,
+            "cpu_us": statistics.median(mine.cpu for mine, _ in runs) * us,
+            "queue_cpu_us": statistics.median(theirs.cpu for _, theirs in runs) * us,
+            "ratio": statistics.median(mine.mean / theirs.mean for mine, theirs in runs),
+            "cpu_ratio": statistics.median(mine.cpu / theirs.cpu for mine, theirs in runs),
         }
-        rows.append({key: round(value, 1) for key, value in row.items()})
+        rows.append({key: round(value, 2) for key, value in row.items()})
         print(f"no work  {rows[-1]}", flush=True)
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("../shared/data is not here: real models cannot be tested")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Virtual devices and leases of this test process alone: other runs on this machine keep theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATOLL_LEASE_DIR", str(tmp_path_factory.mktemp("leases")))
+        patch.setenv("ATOLL_VIRTUAL_TPUS", "pci:8")
+        yield
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

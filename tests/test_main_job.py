@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll import toolchain, zoo
+from atoll import running, toolchain, zoo
 from atoll.cut import legal_cuts
 from atoll.device.plain import plain_interpreter
 from atoll.errors import VerificationError
@@ -61,7 +61,7 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
     inputs = list(itertools.islice(random_inputs(model.main), 1))
     wrong = [(inputs[0], {"conv_5": np.zeros((1, 8, 8, 4), np.int8)})]
     with pytest.raises(VerificationError, match="'conv_5' of inference 0"):
-        toolchain._compare_with_whole_model(model, wrong)
+        running.compare_with_whole(model, wrong)
 
 
 def test_a_compiled_file_says_what_it_is_and_keeps_the_original(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_file_runs_without_any_delegate_through_its_cpu_signature(tmp_path: 
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     outputs = plain.get_signature_runner("cpu")(**inputs)
-    toolchain._compare_with_whole_model(model, [(inputs, outputs)])
+    running.compare_with_whole(model, [(inputs, outputs)])
     assert set(outputs) == {"d", "f"}
 
 

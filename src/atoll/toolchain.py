@@ -8,23 +8,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from atoll import __version__
 from atoll.check import Support, check, require_compilable
-from atoll.cut import Partition, Segment, equal_parameters, parameter_bytes, partition_at
-from atoll.device import make_interpreter
-from atoll.device.inventory import select
-from atoll.device.plain import plain_interpreter
+from atoll.cut import Partition, equal_parameters, parameter_bytes, partition_at
 from atoll.emit import (
     Compiled,
     CompiledSegment,
@@ -35,25 +27,23 @@ from atoll.emit import (
     segment_name,
     with_custom_operators,
 )
-from atoll.errors import AtollError, UnsupportedModelError, UsageError, VerificationError
+from atoll.errors import AtollError, UnsupportedModelError, UsageError
 from atoll.files import output_directory
 from atoll.findings import Finding
 from atoll.formats.darwinn import write_package
-from atoll.formats.tflite import model_bytes
-from atoll.ir.graph import Graph, Model, Tensor
+from atoll.formats.tflite import model_bytes, read_model
+from atoll.ir.graph import Graph, Model
 from atoll.ir.subgraph import boundary, extract, with_unique_names
 from atoll.mapping import Mapping as Mapped
 from atoll.mapping import map_operators
 from atoll.memory import ModelParameters, ModelPlan, model_parameters, plan_memory
 from atoll.memory.order import OrderSearch, best_order
 from atoll.params import parameter_size
-from atoll.report.check import CheckReport, operator_rows
-from atoll.report.run import RunReport, SegmentReport
-from atoll.run import Pipeline, StageStats, TensorSpec
+from atoll.report.check import CheckReport, multiply_accumulates, operator_rows
+from atoll.report.run import RunReport
+from atoll.running import Tensors, compare_with_whole, run_report, run_segments, virtual_devices
 from atoll.target.generations import DEFAULT, Generation
 from atoll.target.operators import DEFAULT_RUNTIME, Status
-
-Array = npt.NDArray[Any]
 
 COMPILER = f"atoll {__version__}"
 """What our packages name as their compiler."""
@@ -90,6 +80,15 @@ class Attempt:
     tensors: tuple[str, ...]
     """Where mapping stops; empty when it does not."""
     failure: AtollError | None = None
+
+
+def load(path: str | Path) -> Model:
+    """Read a model for what follows here: every tensor of graph 0 has a name of its own.
+
+    Raises as :func:`atoll.formats.tflite.read_model`.
+    """
+    model = read_model(path)
+    return replace(model, graphs=(with_unique_names(model.main), *model.graphs[1:]))
 
 
 def compile_model(
@@ -272,12 +271,14 @@ def check_model(model: Model, min_runtime: int = DEFAULT_RUNTIME) -> CheckReport
     graph = model.main
     mapping = map_operators(graph, check(graph, min_runtime))
     parameters = parameter_bytes(graph)
+    macs = [multiply_accumulates(graph, operator) for operator in graph.operators]
     mapped = [index for region in mapping.regions for index in region]
     return CheckReport(
         model=model.path,
         total_operators=len(graph.operators),
         mapped_operators=len(mapped),
         mapped_parameters=sum(parameters[i] for i in mapped) / max(1, sum(parameters)),
+        mapped_macs=sum(macs[i] for i in mapped) / max(1, sum(macs)),
         runtime=mapping.runtime,
         operators=operator_rows(graph, mapping.statuses),
         findings=tuple(finding for findings in mapping.findings for finding in findings),
@@ -301,16 +302,19 @@ def write_compiled(compiled: Compiled, directory: str | Path) -> list[Path]:
 def run_pipeline(
     model: Model,
     tpus: int,
-    inputs: Iterable[Mapping[str, Array]],
+    inputs: Iterable[Tensors],
     inferences: int,
     segments_dir: str | Path,
     on_result: Callable[[int], object] = int,
     verify: int = 3,
+    timeout: float | None = 0,
+    on_wait: Callable[[str], object] | None = None,
 ) -> RunReport:
     """Compile ``model`` into ``tpus`` segments, run them as a pipeline, and compare with the uncut model.
 
     ``inputs`` gives at least ``inferences`` sets by tensor name; the first ``verify`` outputs are compared bit for bit
-    with those of a plain interpreter of the same kernels; ``on_result`` is told how many results there are.
+    with those of a plain interpreter of the same kernels; ``on_result`` is told how many results there are. Busy
+    devices are waited for ``timeout`` seconds (None: as long as it takes), and ``on_wait`` is told.
 
     Raises:
         AtollError: as :func:`compile_model`; and DeviceError, InputError, OutputError, PipelineError.
@@ -318,94 +322,12 @@ def run_pipeline(
     """
     partition, compiled = compile_model(model, tpus)
     paths = write_compiled(compiled, segments_dir)
-    with _stage("open devices"):
-        devices = [select(f":{i}") for i in range(tpus)]
-        interpreters = [make_interpreter(path, device) for path, device in zip(paths, devices)]
-        specs = [_spec(model.main.tensors[i]) for i in model.main.inputs]
-        pipeline = Pipeline(interpreters, inputs=specs, outputs=partition.outputs)
-    sample: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []
-    with _stage("run"), pipeline:
-        kept: list[Mapping[str, Array]] = []
-        begin = time.perf_counter()
-        first = begin
-        for done, outputs in enumerate(pipeline.map(_keep(inputs, inferences, kept, verify)), start=1):
-            if done == 1:
-                first = time.perf_counter()
-            if done <= verify:
-                sample.append((kept[done - 1], outputs))
-            on_result(done)
-        end = time.perf_counter()
-        stats = pipeline.stats()
-    with _stage("compare"):
-        _compare_with_whole_model(model, sample)
-    slowest = max(stage.mean_s for stage in stats)
-    return RunReport(
-        model=model.path,
-        strategy=partition.strategy,
-        inferences=inferences,
-        verified=len(sample),
-        first_result_s=first - begin,
-        wall_s=end - begin,
-        throughput=inferences / (end - begin),
-        ideal_throughput=1 / slowest,
-        times=f"virtual devices: wall-clock times of CPU kernels on this machine's {os.cpu_count()} cores, "
-        "not those of an Edge TPU",
-        segments=tuple(
-            _segment_report(segment, partition.segments[i], device.path, stats[i], slowest)
-            for i, (segment, device) in enumerate(zip(compiled.segments, devices))
-        ),
-    )
-
-
-def _keep(
-    inputs: Iterable[Mapping[str, Array]], count: int, kept: list[Mapping[str, Array]], most: int
-) -> Iterator[Mapping[str, Array]]:
-    """The first ``count`` inputs; the first ``most`` of them are also kept for the comparison."""
-    for item in itertools.islice(inputs, count):
-        if len(kept) < most:
-            kept.append(item)
-        yield item
-
-
-def _compare_with_whole_model(model: Model, sample: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]]) -> None:
-    """The oracle: the uncut model in one plain interpreter, fed the same inputs in the same order."""
-    whole = plain_interpreter(model)
-    whole.allocate_tensors()
-    for number, (inputs, outputs) in enumerate(sample):
-        for detail in whole.get_input_details():
-            whole.set_tensor(detail["index"], inputs[detail["name"]])
-        whole.invoke()
-        for detail in whole.get_output_details():
-            expected = whole.get_tensor(detail["index"])
-            if expected.tobytes() != outputs[detail["name"]].tobytes():
-                raise VerificationError(
-                    f"{model.path}: output '{detail['name']}' of inference {number} differs from the uncut model in "
-                    f"{np.count_nonzero(expected != outputs[detail['name']])} of {expected.size} values",
-                    "This is a fault of atoll: please report it with the model.",
-                )
-
-
-def _spec(tensor: Tensor) -> TensorSpec:
-    return TensorSpec(tensor.name, tensor.shape, tensor.dtype.numpy)
-
-
-def _segment_report(
-    compiled: CompiledSegment, segment: Segment, device: str, stats: StageStats, slowest_s: float
-) -> SegmentReport:
-    graph = compiled.source.main
-    return SegmentReport(
-        file=compiled.name,
-        device=device,
-        operators=len(segment.operators),
-        mapped_operators=sum(len(region) for region in compiled.regions),
-        on_chip_bytes=compiled.on_chip_bytes,
-        off_chip_bytes=compiled.off_chip_bytes,
-        input_bytes=sum(graph.tensors[i].nbytes for i in graph.inputs),
-        output_bytes=sum(graph.tensors[i].nbytes for i in graph.outputs),
-        mean_ms=stats.mean_s * 1e3,
-        p95_ms=stats.p95_s * 1e3,
-        share_of_bottleneck=stats.mean_s / slowest_s,
-    )
+    with virtual_devices(tpus, timeout, on_wait) as devices:
+        with _stage("run"):
+            run = run_segments(paths, devices, model, partition, inputs, inferences, on_result, verify)
+        with _stage("compare"):
+            compare_with_whole(model, run.sample)
+    return run_report(model, partition, compiled, devices, run)
 
 
 @contextmanager

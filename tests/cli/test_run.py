@@ -199,3 +199,9 @@ def test_help_imports_neither_numpy_nor_litert(atoll_process: Callable[..., subp
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "'numpy'" not in out and "'ai_edge_litert" not in out and "'rich" not in out
+
+
+def test_a_run_gives_its_devices_back(atoll: Run, chain_file: Path) -> None:
+    """Twice all eight devices in one process: the second run must not wait for the first."""
+    for _ in range(2):
+        assert atoll("run", chain_file, "--tpus", 6, "--inferences", 1, "--wait", 0).code == 0

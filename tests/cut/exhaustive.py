@@ -55,8 +55,6 @@ def best(positions: list[int], cost: Cost, fleet: Fleet, goal: Goal, pinned: tup
     allowed = [
         c
         for c in cuttings(positions, cost, fleet, pinned)
-        if c.latency <= goal.max_latency
-        and c.bottleneck <= goal.max_bottleneck
-        and len(c.stages) >= goal.at_least
+        if c.latency <= goal.max_latency and c.bottleneck <= goal.max_bottleneck and len(c.stages) >= goal.at_least
     ]
     return min(allowed, key=lambda c: rank(c, goal), default=None)

@@ -146,7 +146,7 @@ def test_operators_that_share_a_state_stay_together():
         Operator("ADD", (3,), (5,)),
     ]
     graph = Graph(tuple(tensors), tuple(operators), (0,), (4, 5))
-    assert blocks_of(graph).operators == (range(0, 1), range(1, 3), range(3, 4))
+    assert blocks_of(graph).operators == (range(1), range(1, 3), range(3, 4))
     found = optimal_pieces(graph, lambda operators, kind: float(len(operators)), Fleet.of(4))
     assert {1, 2} in [set(piece.operators) for piece in found.pieces]
 
@@ -157,8 +157,8 @@ def test_more_segments_than_places():
 
 
 def test_a_large_graph_of_cells_comes_with_bound_and_gap():
-    """570 operators with many branches: not all downsets can be searched."""
-    sources = cells(15)
+    """Hundreds of operators with many branches: not all downsets can be searched."""
+    sources = cells(10)
     rng = np.random.default_rng(0)
     weights = rng.lognormal(0, 1, (len(sources), 1))
     graph = graph_of(sources, [int(s) for s in rng.integers(1, 100, len(sources))])
@@ -173,7 +173,13 @@ def test_a_large_graph_of_cells_comes_with_bound_and_gap():
     found = optimal_pieces(graph, cost, Fleet.of(8), bound=bound, max_downsets=600)
     assert not found.exact
     _is_a_pipeline(sources, found.pieces)
-    in_order = optimal_cuts(range(len(sources) + 1), lambda s, e, k: cost(tuple(range(s, e)), k), Fleet.of(8),
-        bound=lambda s, ends, k: np.concatenate([[0], np.cumsum(weights)])[ends] - weights[:s].sum() - 1e-6)
-    assert found.bottleneck <= in_order.bottleneck * (1 + 1e-9)
+    before = np.concatenate([[0], np.cumsum(weights)])
+    in_order = optimal_cuts(
+        range(len(sources) + 1),
+        lambda s, e, k: cost(tuple(range(s, e)), k),
+        Fleet.of(8),
+        bound=lambda s, ends, k: (before[ends] - before[s]) * (1 - 1e-9),
+        goal=Goal(tolerance=0.01),
+    )
+    assert found.bottleneck <= in_order.bottleneck * 1.01
     assert 0 <= found.gap < 0.1

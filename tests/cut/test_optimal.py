@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -220,7 +221,7 @@ def test_neighbours_are_the_result_with_one_cut_moved(seed):
     assert {n.cut for n in moved} <= set(found.cuts)
     for n in moved:
         bounds = [0, *sorted({*found.cuts} - {n.cut} | {n.moved_to}), 12]
-        costs = [cost(s, e, "any") for s, e in zip(bounds, bounds[1:])]
+        costs = [cost(s, e, "any") for s, e in itertools.pairwise(bounds)]
         assert abs(n.moved_to - n.cut) == 1
         assert n.bottleneck == pytest.approx(max(costs)) and n.latency == pytest.approx(sum(costs))
         assert n.bottleneck >= found.bottleneck * (1 - 1e-12)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from standins import PCI, SOURCE, Standin, System, standin_library
 
-from atoll.device import leasedir
+from atoll.device import inventory, leasedir, library, real, runtime, sysfs
 from atoll.formats.tflite import write_model
 from atoll.ir import Model
 
@@ -36,3 +37,27 @@ def leases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ[leasedir.VARIABLE]
     else:
         os.environ[leasedir.VARIABLE] = before
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    """A system of its own, without devices at first."""
+    (tmp_path / "root/sys").mkdir(parents=True)
+    monkeypatch.setenv(sysfs.VARIABLE, str(tmp_path / "root"))
+    return System(tmp_path / "root")
+
+
+@pytest.fixture
+def standin(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
+    """A system with one PCIe device and the stand-in for the runtime library."""
+    monkeypatch.setenv(library.VARIABLE, str(standin_library()))
+    monkeypatch.delenv(inventory.VARIABLE, raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
+    monkeypatch.syspath_prepend(str(SOURCE))
+    monkeypatch.setattr(real, "_proven", set())
+    system.pcie()
+    found = Standin(system, tmp_path / "log", monkeypatch)
+    found.set(devices=f"pci={PCI}", log=str(found.log))
+    runtime.forget()
+    yield found
+    runtime.forget()

@@ -163,3 +163,17 @@ def assert_equal(result: dict[str, np.ndarray], expected: dict[str, np.ndarray])
     for name, value in expected.items():
         assert result[name].dtype == value.dtype
         np.testing.assert_array_equal(result[name], value, err_msg=name)
+
+
+def vendor_compiled(model: Model, *regions: Collection[int]) -> Model:
+    """As the vendor's compiler leaves it: machine code only, the original operators are gone."""
+    both = compiled(model, *regions, payload=package(chip="beagle"))
+    return replace(both, graphs=both.graphs[:1], signatures=both.signatures[:1])
+
+
+def rename(model: Model, graph: int, old: str, **changes: Any) -> Model:
+    """The model with some fields of the tensor ``old`` replaced."""
+    tensors = tuple(replace(t, **changes) if t.name == old else t for t in model.graphs[graph].tensors)
+    graphs = list(model.graphs)
+    graphs[graph] = replace(graphs[graph], tensors=tensors)
+    return replace(model, graphs=tuple(graphs))

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -131,16 +132,15 @@ def test_another_process_is_named_and_waited_for() -> None:
     with another_process(code) as process:
         with lease(1, timeout=0), pytest.raises(DeviceBusyError, match=f"1 of 7 .* process {process.pid}"):
             lease(1, timeout=0).acquire()
-        waiting: list[str] = []
+        waiting: queue.Queue[str] = queue.Queue()
         with ThreadPoolExecutor(1) as pool:
-            taken = pool.submit(lease(7, timeout=LIMIT, on_wait=waiting.append).acquire)
-            assert not taken.done()
+            taken = pool.submit(lease(7, timeout=LIMIT, on_wait=waiting.put).acquire)
+            assert str(process.pid) in waiting.get(timeout=LIMIT)
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
             assert len(taken.result(LIMIT)) == 7
-        assert len(waiting) == 1
-        assert str(process.pid) in waiting[0]
+        assert waiting.empty()
 
 
 def test_kill_9_frees_the_devices(own_directory: Path) -> None:

@@ -24,6 +24,7 @@ from small_models import (
     plain_interpreter,
     random_input,
     recurrent,
+    rename,
     run,
 )
 
@@ -236,13 +237,6 @@ def test_file_without_its_original_operators(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"vendor_edgetpu\.tflite was compiled for real Edge TPUs") as caught:
         make_interpreter(path)
     assert "original model" in caught.value.hint
-
-
-def rename(model: Model, graph: int, old: str, **changes: object) -> Model:
-    tensors = tuple(replace(t, **changes) if t.name == old else t for t in model.graphs[graph].tensors)  # type: ignore[arg-type]
-    graphs = list(model.graphs)
-    graphs[graph] = replace(graphs[graph], tensors=tensors)
-    return replace(model, graphs=tuple(graphs))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def pictures(count: int, seed: int, size: int = 224) -> tuple[list[np.ndarray], 
     return [image for image, _ in pairs], [label for _, label in pairs]
 
 
-def write_folder(directory: Path, count: int, seed: int, size: int = 64) -> None:
+def write_folder(directory: Path, count: int, seed: int, size: int = 32) -> None:
     """``directory/class/number.png`` for all classes."""
     from PIL import Image
 

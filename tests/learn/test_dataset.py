@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -73,28 +76,35 @@ def test_confusion_table() -> None:
 
 
 def test_results_come_in_order_and_all_workers_work_at_once() -> None:
-    together = threading.Barrier(4, timeout=30)  # passes only when four workers are inside at the same time
+    together = threading.Barrier(4, timeout=30)  # passes only when all four workers are inside at the same time
 
-    def worker(item: int) -> int:
-        together.wait()
-        return item * item
+    def worker() -> Callable[[int], int]:
+        calls = itertools.count()
 
-    assert list(in_parallel(range(40), [worker] * 4, lambda item: item)) == [i * i for i in range(40)]
+        def run(item: int) -> int:
+            if next(calls) == 0:
+                together.wait()
+            return item * item
+
+        return run
+
+    assert list(in_parallel(range(40), [worker() for _ in range(4)], lambda item: item)) == [i * i for i in range(40)]
 
 
 def test_a_worker_runs_one_input_at_a_time_and_items_are_taken_as_needed() -> None:
     busy = [threading.Lock() for _ in range(3)]
     taken = []
 
-    def worker(lock: threading.Lock):  # type: ignore[no-untyped-def]
+    def worker(lock: threading.Lock) -> Callable[[int], int]:
         def run(item: int) -> int:
             assert lock.acquire(blocking=False)
+            time.sleep(0.001)  # long enough for a second caller to be caught
             lock.release()
             return item
 
         return run
 
-    def items():  # type: ignore[no-untyped-def]
+    def items() -> Iterator[int]:
         for i in range(1000):
             taken.append(i)
             yield i
@@ -102,8 +112,9 @@ def test_a_worker_runs_one_input_at_a_time_and_items_are_taken_as_needed() -> No
     results = in_parallel(items(), [worker(lock) for lock in busy], lambda item: item)
     assert next(results) == 0
     assert len(taken) <= 12
+    assert [next(results) for _ in range(50)] == list(range(1, 51))
     results.close()
-    assert len(taken) <= 12
+    assert len(taken) <= 62
 
 
 def test_failures_are_raised_in_their_place() -> None:

@@ -13,7 +13,7 @@ from pictures import CLASSES, pictures
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.formats.tflite import model_bytes, parse_model, read_model, write_model
 from atoll.graphtools import join_tflite_models
-from atoll.ir import DType, Graph, Model, Operator
+from atoll.ir import DType, Graph, Model, Operator, Quantization
 from atoll.ir.dump import dump
 from atoll.ir.subgraph import extract
 from atoll.learn import ImprintingEngine, ModelFileError, TrainingError, UntrainableModelError, with_imprinting_tail
@@ -310,6 +310,23 @@ def test_other_descriptions_say_nothing_about_training(description: str) -> None
     engine = ImprintingEngine(with_description(plain(), description), keep_classes=True)
     with pytest.raises(TrainingError, match="Cannot change"):
         engine.train(embeddings(1)[0], 0)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_kernels_quantised_per_channel_get_a_scale_for_each_class(flat: bool) -> None:
+    base = trained(ImprintingEngine(plain(DType.INT8, flat)), embeddings(3), [0, 1, 2])
+    scale = find_tail(base).weights.quantization.scale[0]  # type: ignore[union-attr]
+    scales = Quantization(np.array([1, 1.5, 2], np.float32) * scale, np.zeros(3, np.int64))
+    per_channel = with_description(changed(base, **{"imprinted/weights": {"quantization": scales}}), "0 1.0\n")
+    engine = ImprintingEngine(per_channel, keep_classes=True)
+    extra = np.zeros((1, DIM), np.float32)
+    extra[0, 3] = 1.0
+    model = trained(engine, np.concatenate([extra, 9 * extra]), [3, 0])
+    # Class 0 turned into a direction with one large weight: its old scale would cut that off.
+    np.testing.assert_allclose(weights(model)[3], extra[0], atol=0.01)
+    assert weights(model)[0][3] > 0.98
+    np.testing.assert_array_equal(find_tail(model).weights.array[1:3], find_tail(per_channel).weights.array[1:3])
+    assert on_cpu(model)(np.zeros((32, 32, 3), np.uint8)).shape == (4,)
 
 
 def test_bad_training_data() -> None:

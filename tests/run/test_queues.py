@@ -37,8 +37,9 @@ def test_behaves_like_a_bounded_list(size: int, actions: list[str]) -> None:
                 channel.put(number)
                 inside.append(number)
             else:
+                assert not channel.offer(number)
                 with pytest.raises(TimeoutError):
-                    channel.reserve(timeout=0)
+                    channel.wait(timeout=0)
         elif action == "get":
             if inside:
                 assert channel.get() == inside.popleft()
@@ -48,11 +49,11 @@ def test_behaves_like_a_bounded_list(size: int, actions: list[str]) -> None:
 
 
 @pytest.mark.parametrize("end", [Channel.finish, Channel.abort])
-@pytest.mark.parametrize("wait", [Channel.get, Channel.reserve])
+@pytest.mark.parametrize("wait", [Channel.get, Channel.wait])
 def test_the_end_wakes_all_who_wait(end: Callable[[Channel[int]], None], wait: Callable[[Channel[int]], None]) -> None:
     channel: Channel[int] = Channel(1)
-    if wait is Channel.reserve:
-        channel.reserve()
+    if wait is Channel.wait:
+        channel.put(1)
     woken = []
 
     def waiter() -> None:
@@ -72,9 +73,8 @@ def test_the_end_wakes_all_who_wait(end: Callable[[Channel[int]], None], wait: C
 
 def test_nothing_comes_out_of_an_aborted_channel_even_if_a_writer_was_late() -> None:
     channel: Channel[int] = Channel(2)
-    channel.reserve()
     channel.abort()
-    channel.append(7)
+    channel._items.put(7)  # as a writer does that looked just before the end
     for _ in range(3):
         with pytest.raises(Closed):
             channel.get(timeout=0)

@@ -18,6 +18,10 @@ def part(inputs: Sequence[str], outputs: Sequence[str], **options: object) -> Fa
     return Fake(inputs, outputs, lambda _: {}, **options)  # type: ignore[arg-type]
 
 
+def names_of(specs: Sequence[TensorSpec]) -> set[str]:
+    return {spec.name for spec in specs}
+
+
 def names(specs: Sequence[TensorSpec]) -> list[str]:
     return [spec.name for spec in specs]
 
@@ -41,13 +45,13 @@ def test_a_named_output_is_kept_although_a_later_segment_takes_it() -> None:
 
 def test_only_what_somebody_needs_is_fetched() -> None:
     wiring = wire([part(["x"], ["a", "unused"]), part(["a"], ["y"])], outputs=["y"])
-    assert [[name for name, _ in stage.fetches] for stage in wiring.stages] == [["a"], ["y"]]
+    assert [[spec.name for spec in stage.fetches] for stage in wiring.stages] == [["a"], ["y"]]
 
 
 def test_an_input_that_is_an_output_is_passed_on_without_a_copy() -> None:
     wiring = wire([part(["x", "z"], ["a", "z"]), part(["a"], ["y"])])
     assert names(wiring.outputs) == ["z", "y"]
-    assert [[name for name, _ in stage.fetches] for stage in wiring.stages] == [["a"], ["y"]]
+    assert [[spec.name for spec in stage.fetches] for stage in wiring.stages] == [["a"], ["y"]]
 
 
 def test_a_later_segment_may_take_a_pipeline_input_that_is_declared() -> None:
@@ -91,7 +95,7 @@ def test_every_read_finds_its_tensor_live_and_in_the_end_only_outputs_are(data: 
     wiring = wire(segments, outputs=outputs)
     live = set(wiring.relayed)
     for stage in wiring.stages:
-        assert {name for name, _ in stage.reads} <= live
+        assert names_of(stage.reads) <= live
         live -= set(stage.drops)
-        live |= {name for name, _ in stage.fetches}
+        live |= names_of(stage.fetches)
     assert live == set(names(wiring.outputs))

@@ -13,10 +13,13 @@ from atoll.errors import INTERRUPTED, AtollError
 
 COMMANDS = {
     "check": "Say which operators of a model would run on the Edge TPU, and why the others would not.",
+    "classify": "Name what is in pictures.",
     "compile": "Compile models for the Edge TPU, in segments or together, as the vendor's compiler does.",
     "devices": "List the Edge TPUs of this machine, real and virtual, and who holds them.",
     "doctor": "Check the whole installation and say what to do, in order.",
+    "graph": "Join models, split layers and close loops: the vendor's graph tools.",
     "inspect": "Explain a compiled file, ours or the vendor's.",
+    "learn": "Train the last layer of a classifier on a folder of pictures.",
     "lease": "Run a command with Edge TPUs that no other process gets meanwhile.",
     "run": "Cut a model into segments and run them as a pipeline on several Edge TPUs.",
     "zoo": "List and build standard networks with random weights.",

@@ -19,9 +19,8 @@ def command(model: str, runtime: int, as_json: bool) -> None:
     Nothing is written. Every reason is given, with what to do about it.
     """
     from atoll import toolchain
-    from atoll.formats.tflite import read_model
 
-    report = toolchain.check_model(read_model(model), runtime)
+    report = toolchain.check_model(toolchain.load(model), runtime)
     if as_json:
         print_json("check", **asdict(report))
         return
@@ -30,5 +29,6 @@ def command(model: str, runtime: int, as_json: bool) -> None:
         click.echo(f"{finding.where}\n  why: {finding.why}\n  do:  {finding.remedy}")
     click.echo(
         f"{report.mapped_operators} of {report.total_operators} operators would run on the Edge TPU, "
-        f"with {report.mapped_parameters:.1%} of the parameters. They need runtime version {report.runtime}."
+        f"with {report.mapped_macs:.1%} of the multiply-accumulates and {report.mapped_parameters:.1%} of the "
+        f"parameters. They need runtime version {report.runtime}."
     )

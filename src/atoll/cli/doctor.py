@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import click
 
@@ -36,7 +35,7 @@ def command(as_json: bool) -> None:
             click.echo(f"{number}. {check.finding}\n   {check.remedy}")
         click.echo("There is nothing to repair." if diagnosis.healthy else "Then run atoll doctor again.")
     if not diagnosis.healthy:
-        sys.exit(EXIT_UNHEALTHY)
+        click.get_current_context().exit(EXIT_UNHEALTHY)
 
 
 _SIGNS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}

@@ -223,14 +223,14 @@ def _embed_folder(job: Job, extractor: Model) -> tuple[ImageFolder, list[Reals]]
 
 def _run(job: Job, model: Model, paths: Sequence[Path], title: str) -> Iterator[Reals | None]:
     """What the model gives for each image; None for one that cannot be read, with ``--skip-bad``."""
-    from atoll.errors import FileAccessError, InputError
+    from atoll.errors import EmptyFileError, FileAccessError, InputError
     from atoll.learn import in_parallel
     from atoll.run.inputs import read_inputs
 
     def prepare(path: Path) -> dict[str, Array] | None:
         try:
             return read_inputs(path, model.main)[0]
-        except (InputError, FileAccessError):
+        except (InputError, FileAccessError, EmptyFileError):
             if job.skip_bad and path.exists():
                 return None
             raise

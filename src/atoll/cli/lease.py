@@ -41,7 +41,7 @@ def command(
 
     if shutil.which(command[0]) is None:
         click.echo(f"error: there is no command '{command[0]}'", err=True)
-        sys.exit(EXIT_NOT_FOUND)
+        click.get_current_context().exit(EXIT_NOT_FOUND)
     taken = lease(
         count,
         bus=bus,
@@ -57,4 +57,4 @@ def command(
         # The command takes this process's place: signals and exit code are its own, and so are the locks.
         os.execvpe(command[0], list(command), environment)
     with taken:
-        sys.exit(subprocess.call(command, env=environment, close_fds=not descriptors))
+        click.get_current_context().exit(subprocess.call(command, env=environment, close_fds=not descriptors))

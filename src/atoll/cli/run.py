@@ -19,6 +19,7 @@ from atoll.cli.output import json_option, print_json, progress, quiet_option, ta
 @click.option(
     "--segments-dir", metavar="DIR", help="Keep the compiled segments there.  [default: a temporary directory]"
 )
+@click.option("--wait", metavar="SECONDS", type=float, help="How long to wait for busy devices.  [default: for ever]")
 @json_option
 @quiet_option
 def command(
@@ -28,6 +29,7 @@ def command(
     input_file: str | None,
     seed: int,
     segments_dir: str | None,
+    wait: float | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -36,17 +38,18 @@ def command(
     The first outputs are compared bit for bit with those of the uncut model.
     """
     from atoll import toolchain
-    from atoll.formats.tflite import read_model
     from atoll.report.run import COLUMNS, rows
     from atoll.run.inputs import random_inputs, read_inputs
 
-    network = read_model(model)
+    network = toolchain.load(model)
     inputs = itertools.cycle(read_inputs(input_file, network.main)) if input_file else random_inputs(network.main, seed)
     with (
         tempfile.TemporaryDirectory(prefix="atoll-") as temporary,
         progress(f"running {model}", inferences, quiet) as show,
     ):
-        report = toolchain.run_pipeline(network, tpus, inputs, inferences, segments_dir or temporary, show)
+        report = toolchain.run_pipeline(
+            network, tpus, inputs, inferences, segments_dir or temporary, show, timeout=wait, on_wait=_say
+        )
     if as_json:
         print_json("run", **report.fields())
         return
@@ -59,3 +62,7 @@ def command(
     click.echo(f"Times: {report.times}.")
     if segments_dir:
         click.echo(f"Compiled segments: {segments_dir}")
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)

@@ -110,10 +110,14 @@ def optimal_pieces(
             f"and there are {len(fleet.devices)} devices",
             f"Ask for 1 to {most} segments.",
         )
-    bound = bound or PieceBound(np.zeros((len(graph.operators), 1)), lambda sums, kind: np.zeros(len(sums)))
+    bound = bound or PieceBound(np.zeros((len(graph.operators), 1)), lambda sums, _kind: np.zeros(len(sums)))
     search = _Family(blocks, cost, fleet, bound, goal, most)
     family = all_downsets(blocks, max_downsets)
-    path = search.best(family) if family is not None else search.improve(_bytes_between(graph, blocks), max_downsets)
+    path = (
+        search.best(family)
+        if family is not None
+        else search.improve(_bytes_between(graph, blocks), max(1, max_downsets // 2))
+    )
     if path is None:
         raise PartitionError(
             "no way was found to cut the model within the limits given",
@@ -136,9 +140,7 @@ def _bytes_between(graph: Graph, blocks: Blocks) -> list[int]:
 class _Family:
     """Searches over families of downsets that share their costs."""
 
-    def __init__(
-        self, blocks: Blocks, cost: PieceCost, fleet: Fleet, bound: PieceBound, goal: Goal, most: int
-    ) -> None:
+    def __init__(self, blocks: Blocks, cost: PieceCost, fleet: Fleet, bound: PieceBound, goal: Goal, most: int) -> None:
         self.blocks, self.fleet, self.bound, self.goal, self.most = blocks, fleet, bound, goal, most
         self.costs: dict[tuple[Downset, str], float] = {}
         self.family: list[Downset] = []
@@ -171,9 +173,9 @@ class _Family:
     def improve(self, bytes_between: Sequence[int], limit: int) -> Path | None:
         """The best chain of several execution orders, then of their surroundings, until nothing is better.
 
-        What is found is not the optimum, so the last permille is not worth the many costs it takes to prove it.
+        What is found is not the optimum, so the last percent is not worth the many costs it takes to prove it.
         """
-        self.goal = replace(self.goal, tolerance=max(self.goal.tolerance, 1e-3))
+        self.goal = replace(self.goal, tolerance=max(self.goal.tolerance, _CLOSE))
         chains = [prefixes(order) for order in orders(self.blocks, bytes_between)]
         paths = []
         for chain in chains:
@@ -240,3 +242,6 @@ class _Family:
 
 
 _ROUNDS = 6
+"""Improvements of the best chain by its surroundings; mostly the first two find something."""
+_CLOSE = 0.01
+"""Within this share of the best of a family an incomplete search goes on to the next one."""

@@ -73,7 +73,8 @@ class Edges:
     def index(self, tail: int, head: int) -> int:
         """The position of one edge that exists."""
         span = self.into(head)
-        return span.start + int(np.searchsorted(self.tail[span], tail))
+        first: int = span.start
+        return first + int(np.searchsorted(self.tail[span], tail))
 
     def learn(self, index: int, kind: int, cost: float) -> None:
         """Replace a lower bound by the cost."""
@@ -112,7 +113,9 @@ class Tables:
         start = np.full(edges.nodes, math.inf)
         start[0] = 0.0
         tables = cls(edges, layers, combine, limit, [{layers[0][0].source: start}])
-        values = {use: tables._values(*use) for use in {(step.kind, step.replicas) for step in sum(layers, [])}}
+        values = {
+            use: tables._values(*use) for use in {(step.kind, step.replicas) for layer in layers for step in layer}
+        }
         for layer in layers:
             reached: Reached = {}
             for step in layer:

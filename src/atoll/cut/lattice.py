@@ -39,7 +39,10 @@ class Blocks:
 
     def last(self, done: Downset) -> list[int]:
         """The blocks of a downset that none of the others reads from."""
-        return [n for n in members(done) if not any(done >> reader & 1 for reader in self.readers[n])]
+        read = 0
+        for n in members(done):
+            read |= self.sources[n]
+        return members(done & ~read)
 
 
 def members(blocks: Downset) -> list[int]:
@@ -94,14 +97,16 @@ def orders(blocks: Blocks, bytes_between: Sequence[int]) -> list[list[int]]:
     def growth(n: int, done: Downset) -> int:
         """Bytes by which the tensors alive grow when block ``n`` runs."""
         after = done | 1 << n
-        ended = sum(bytes_between[m] for m in members(blocks.sources[n]) if all(after >> r & 1 for r in blocks.readers[m]))
+        ended = sum(
+            bytes_between[m] for m in members(blocks.sources[n]) if all(after >> r & 1 for r in blocks.readers[m])
+        )
         return bytes_between[n] - ended
 
     return [
         list(range(len(blocks.operators))),
-        _order(blocks, lambda n, done, when: (-when[n], n)),
-        _order(blocks, lambda n, done, when: (-when[n], -n)),
-        _order(blocks, lambda n, done, when: (level[n], n)),
+        _order(blocks, lambda n, _done, when: (-when[n], n)),
+        _order(blocks, lambda n, _done, when: (-when[n], -n)),
+        _order(blocks, lambda n, _done, _when: (level[n], n)),
         _order(blocks, lambda n, done, when: (growth(n, done), -when[n], n)),
     ]
 

@@ -88,7 +88,7 @@ def optimal_cuts(
             (:func:`atoll.cut.partition.legal_cuts` gives the places).
         fleet: at most ``len(fleet.devices)`` devices are used.
         pinned: places where a cut must be.
-        worst: the objective of a known solution, if there is one.
+        worst: only what is better than this objective is looked for.
 
     Raises:
         PartitionError: more segments are wanted than places allow, a pinned cut is not among them, every way to cut
@@ -125,6 +125,25 @@ def optimal_cuts(
     return _as_cutting(path, positions, fleet)
 
 
+def arrange(
+    positions: Sequence[int],
+    cost: Cost,
+    devices: int,
+    *,
+    max_replicas: int,
+    whole: bool = False,
+    kind: str = "any",
+    bound: Bound | None = None,
+    goal: Goal | None = None,
+) -> Cutting:
+    """The best use of some devices of one kind, up to ``max_replicas`` of them for a segment.
+
+    ``whole`` leaves the model uncut, so that all devices hold copies of it. Raises as :func:`optimal_cuts` does.
+    """
+    at = [positions[0], positions[-1]] if whole else positions
+    return optimal_cuts(at, cost, Fleet.of(devices, kind, max_replicas), bound=bound, goal=goal)
+
+
 def neighbours(cutting: Cutting, positions: Sequence[int], cost: Cost) -> tuple[Neighbour, ...]:
     """By how much every cut would be worse one place to the left or right: the answer to "why here?".
 
@@ -157,7 +176,7 @@ def _coarse(
         found = optimal_cuts(some, cost, fleet, bound=bound, goal=replace(goal, tolerance=0.05), pinned=pinned)
     except PartitionError:
         return math.inf
-    return found.bottleneck if goal.objective == "throughput" else found.latency
+    return (found.bottleneck if goal.objective == "throughput" else found.latency) * (1 + 1e-9)
 
 
 def _every_cost(cost: Cost) -> Bound:

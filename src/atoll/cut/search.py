@@ -73,7 +73,7 @@ def best_path(
         bound: ``bound(tail, kind)`` gives lower bounds for the edges to the nodes ``tail + 1, ...`` (float64), inf
             for edges that do not exist.
         cost: ``cost(tail, head, kind)`` in seconds, inf when the segment is impossible; asked once at most for each.
-        worst: the objective of a known solution; edges that cost more are left out from the start.
+        worst: the objective of a known solution; paths that are not better need not be found.
 
     Raises:
         TooManyEdgesError: there are more than :data:`atoll.cut.edges.MAX_EDGES`.
@@ -192,18 +192,18 @@ class _Search:
         With loose bounds very many paths look better than the best and have to be refuted one by one; deciding limit
         by limit refutes them together.
         """
-        upper = self._best.bottleneck if self._best else math.inf
         ceiling = math.nextafter(self.goal.max_bottleneck, math.inf)
 
         def decide(limit: float) -> float | None:
             limit = min(limit, ceiling)
-            path = Decision(self.edges, self.layers, limit, self.goal.at_least, self._ask).path()
-            if path is None:
+            taken = Decision(self.edges, self.layers, limit, self.goal.at_least, self._ask).path()
+            if taken is None:
                 return None
-            self.offer(self.as_path(path))
-            return self.as_path(path).bottleneck
+            path = self.as_path(taken)
+            self.offer(path)
+            return path.bottleneck
 
-        self.lower, upper = least_bottleneck(self.lower, upper, self.goal.tolerance, decide)
+        self.lower, upper = least_bottleneck(self.lower, self.worst, self.goal.tolerance, decide)
         while self._best is not None and self.lower == upper and len(self._best.edges) > self.goal.at_least:
             layers = self.layers[: len(self._best.edges) - 1]
             limit = math.nextafter(upper, math.inf)
@@ -256,6 +256,4 @@ class _Search:
         return path.latency, len(path.edges), path.bottleneck
 
     def is_close_enough(self) -> bool:
-        if self._best is None or not self.goal.tolerance:
-            return False
-        return self._rank(self._best)[0] <= self.lower * (1 + self.goal.tolerance)
+        return self.goal.tolerance > 0 and self.worst <= self.lower * (1 + self.goal.tolerance)

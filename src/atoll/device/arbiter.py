@@ -88,23 +88,27 @@ class Arbiter:
         if abs(priority) > MOST_URGENT:
             raise UsageError(f"priority {priority} is not between -{MOST_URGENT} and {MOST_URGENT}")
         prepare(self.directory)
-        begin = time.monotonic()
+        begin, pacing = time.monotonic(), _Pacing()
         ticket: tuple[_Ticket, Lock] | None = None
         try:
             while True:
-                with self._mutex():
-                    position, free = self._unclaimed(keys, count, priority, ticket and ticket[0])
-                    taken = self._take(free, count)
-                    if taken:
-                        return taken
-                    waited = time.monotonic() - begin
-                    if timeout is not None and waited >= timeout:
-                        raise self._busy(keys, count, timeout)
-                    if ticket is None:
-                        ticket = self._enqueue(keys, priority)
-                        if on_wait is not None:
-                            on_wait(self._busy(keys, count, 0).message)
-                pause = min(max(FASTEST_POLL * (1 + position), waited / 20), SLOWEST_POLL)
+                position, free = self._unclaimed(keys, count, priority, ticket and ticket[0])
+                waited = time.monotonic() - begin
+                late = timeout is not None and waited >= timeout
+                # Who has to wait for others anyway leaves the mutex to them.
+                if len(free) >= count or ticket is None or late:
+                    with self._mutex():
+                        position, free = self._unclaimed(keys, count, priority, ticket and ticket[0], remove=True)
+                        taken = self._take(free, count)
+                        if taken:
+                            return taken
+                        if timeout is not None and late:
+                            raise self._busy(keys, count, timeout)
+                        if ticket is None:
+                            ticket = self._enqueue(keys, priority)
+                            if on_wait is not None:
+                                on_wait(self._busy(keys, count, 0).message)
+                pause = pacing.next(position)
                 time.sleep(pause if timeout is None else min(pause, max(timeout - waited, 0)))
         finally:
             if ticket is not None:
@@ -132,23 +136,26 @@ class Arbiter:
 
     @contextlib.contextmanager
     def _mutex(self) -> Iterator[None]:
-        path, begin = self.directory / "mutex.lock", time.monotonic()
+        path, begin, owner = self.directory / "mutex.lock", time.monotonic(), b""
         while (lock := try_lock(path)) is None:
-            if time.monotonic() - begin > _MUTEX_PATIENCE:
+            if owner != (owner := read(path)):
+                begin = time.monotonic()
+            elif time.monotonic() - begin > _MUTEX_PATIENCE:
                 raise LeaseDirectoryError(
                     f"{_parse_holder(read(path))} has kept {path} locked for {_MUTEX_PATIENCE:.0f} s",
                     "It was probably stopped (Ctrl-Z) while it took a device: continue or end it.",
                 )
             time.sleep(0.0005)
         try:
+            lock.write(_introduction())
             yield
         finally:
             lock.release()
 
     def _unclaimed(
-        self, keys: Sequence[str], count: int, priority: int, own: _Ticket | None
+        self, keys: Sequence[str], count: int, priority: int, own: _Ticket | None, remove: bool = False
     ) -> tuple[int, Sequence[str]]:
-        """How many waiters are ahead, and the ``keys`` that none of them wants. Removes tickets of the dead."""
+        """How many waiters are ahead, and the ``keys`` that none of them wants; may ``remove`` tickets of the dead."""
         tickets = self._tickets()
         ahead = [t for t in tickets if (t.order < own.order if own else t.order[0] <= -priority)]
         left = list(keys)
@@ -158,7 +165,9 @@ class Arbiter:
                 continue
             lock = try_lock(ticket.path)
             if lock is not None:
-                _discard(ticket, lock)
+                if remove:
+                    _discard(ticket, lock)
+                lock.release()
                 continue
             left = [] if wanted is None else [key for key in left if key not in wanted]
             if len(left) < count:
@@ -198,9 +207,13 @@ class Arbiter:
         number = 1 + max((ticket.order[1] for ticket in self._known.values()), default=0)
         name = f"wait-{MOST_URGENT - priority:03}-{number:012}-{os.getpid()}-{threading.get_native_id()}.json"
         ticket = _Ticket((-priority, number), self.directory / name, frozenset(keys))
-        lock = try_lock(ticket.path)
-        assert lock is not None, f"{ticket.path} was locked before it existed"
+        # Locked and filled in before anybody can see it; the mutex makes the draft's name ours.
+        draft = ticket.path if sys.platform == "win32" else self.directory / "draft"
+        lock = try_lock(draft)
+        if lock is None:
+            raise LeaseDirectoryError(f"another program has locked {draft}", "End it, or remove the file.")
         lock.write(json.dumps({"keys": sorted(keys)}).encode())
+        draft.rename(ticket.path)
         return ticket, lock
 
     def _busy(self, keys: Sequence[str], count: int, timeout: float) -> DeviceBusyError:
@@ -221,6 +234,20 @@ class Arbiter:
 
     def _path(self, key: str) -> Path:
         return self.directory / f"device-{quote(key, safe='')}.lock"
+
+
+class _Pacing:
+    """How long to sleep: the less the nearer the turn is, the more the longer nothing has happened."""
+
+    def __init__(self) -> None:
+        self._position = -1
+        self._since = 0.0
+
+    def next(self, position: int) -> float:
+        now = time.monotonic()
+        if position != self._position:
+            self._position, self._since = position, now
+        return min(max(FASTEST_POLL * (1 + position), (now - self._since) / 20), SLOWEST_POLL)
 
 
 def _read_ticket(path: Path, match: re.Match[str]) -> _Ticket:

@@ -20,6 +20,9 @@ BUILTIN_DELEGATE = 51
 KERNEL_INIT_FAILED = ctypes.c_void_p(-1).value
 """What ``init`` returns to refuse (``TfLiteKernelInitFailed()``)."""
 
+ARENA = (2, 3)
+"""``kTfLiteArenaRw`` and ``kTfLiteArenaRwPersistent``: placed when tensors are allocated."""
+
 NUMPY_NAMES = {
     1: "float32",
     2: "int32",
@@ -163,6 +166,22 @@ def make_int_array(items: Iterable[int]) -> ctypes.Array[ctypes.c_int]:
     """A ``TfLiteIntArray`` that Python owns."""
     items = tuple(items)
     return (ctypes.c_int * (1 + len(items)))(len(items), *items)
+
+
+def tensor(tensors: int, index: int) -> Tensor:
+    """Tensor ``index`` of the array at ``tensors``: a view into the runtime's memory."""
+    return Tensor.from_address(tensors + index * ctypes.sizeof(Tensor))
+
+
+def memory(address: int, size: int) -> memoryview:
+    """``size`` bytes at ``address``, writable."""
+    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B") if size else memoryview(bytearray())
+
+
+def fixed_memory(context: int, index: int) -> memoryview | None:
+    """The bytes of a tensor that stays where it is until tensors are allocated again, else None."""
+    found = tensor(Context.from_address(context).tensors or 0, index)
+    return memory(found.data, found.bytes) if found.allocation_type in ARENA and found.data else None
 
 
 def execution_plan(address: int) -> tuple[int, ...]:

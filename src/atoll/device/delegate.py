@@ -39,12 +39,14 @@ class TensorView:
     """A tensor of the interpreter that was delegated: name, shape, dtype, and its memory as ``array``.
 
     ``array`` (of ``shape`` and ``dtype``) is valid inside ``Kernel.invoke`` only, and may be another object
-    at the next call. Arrays that come from outside the fused nodes are read-only.
+    at the next call; ``memory`` are its bytes. Arrays that come from outside the fused nodes are
+    read-only.
     """
 
-    __slots__ = ("array", "dtype", "name", "shape")
+    __slots__ = ("array", "dtype", "memory", "name", "shape")
 
     array: npt.NDArray[Any]
+    memory: memoryview
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.name = name
@@ -92,6 +94,8 @@ class Delegate:
         self.custom_code = custom_code
         self.error: BaseException | None = None
         self.progress = Progress()
+        self.context = 0
+        """Address of the ``TfLiteContext`` of the first graph it was applied to."""
         self._struct = capi.Delegate(prepare=_PREPARE_GRAPH, flags=capi.ALLOW_DYNAMIC_TENSORS)
         _DELEGATES[ctypes.addressof(self._struct)] = self
 
@@ -122,6 +126,7 @@ class _Instance:
         for index in self._views.keys() - self._inputs - outputs:
             view = self._views[index]
             view.array = np.zeros(view.shape, view.dtype)
+            view.memory = view.array.reshape(-1).view(np.uint8).data
         self._bound = sorted(self._views.keys() & (self._inputs | outputs))
         self._layout = struct.Struct(_pointer_layout(self._bound))
         self.kernel = delegate.factory(nodes)
@@ -142,7 +147,7 @@ class _Instance:
         return tuple(views)
 
     def _tensor(self, index: int) -> capi.Tensor:
-        return capi.Tensor.from_address((self._tensors.value or 0) + index * ctypes.sizeof(capi.Tensor))
+        return capi.tensor(self._tensors.value or 0, index)
 
     def check_shapes(self) -> None:
         """Raises ``ValueError`` naming the first tensor that was resized since the delegate was applied."""
@@ -167,6 +172,7 @@ class _Instance:
         for index in self._bound:
             view = self._views[index]
             view.array = _array(self._tensor(index), view, writeable=index not in self._inputs)
+            view.memory = capi.memory(self._tensor(index).data or 0, view.array.nbytes)
         self._memory = (ctypes.c_ubyte * self._layout.size).from_address(base)
         self._addresses = self._layout.unpack_from(self._memory)
         self._base = base
@@ -272,6 +278,7 @@ def _prepare_graph(context: int, address: int) -> int:
     delegate = None
     try:
         delegate = _DELEGATES[address]
+        delegate.context = delegate.context or context
         code = delegate.custom_code.encode()
         plan = capi.execution_plan(context)
         nodes = [i for i in plan if capi.node_and_registration(context, i)[1].custom_name == code]

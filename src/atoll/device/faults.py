@@ -28,12 +28,8 @@ class Faults:
     temperature_c: float | None = None
     """The chip is this hot, whatever it does."""
 
-    @property
-    def any(self) -> bool:
-        return self != _NONE
 
-
-_NONE = Faults()
+NO_FAULTS = Faults()
 
 _SYNTAX = "Examples: error@5; stall@5; stall@5:2.5 (seconds); disconnect@100; slow@4 (times); hot@95 (°C); "
 _EXAMPLE = "several: usb:0=error@5,slow@4;pci:1=disconnect@10."
@@ -50,7 +46,7 @@ def parse_faults(text: str) -> dict[str, Faults]:
         device, _, listed = part.rpartition("=")
         device = device.strip()
         for item in listed.split(","):
-            faults[device] = _with(faults.get(device, _NONE), item.strip())
+            faults[device] = _with(faults.get(device, NO_FAULTS), item.strip())
     return faults
 
 

@@ -141,6 +141,7 @@ def _real_devices(tolerant: bool) -> list[RealEdgeTpu]:
             if (library.path, path) not in _real:
                 bus = attached.get(path, "pcie" if kind == "pci" else "usb3")
                 _real[library.path, path] = RealEdgeTpu(library, "pci" if kind == "pci" else "usb", path, bus)
+            _real[library.path, path].library = library
         return [_real[library.path, path] for _, path in library.devices]
 
 
@@ -182,7 +183,7 @@ def _apply_faults(devices: Sequence[VirtualEdgeTpu]) -> None:
         return
     chosen = faults.parse_faults(text)
     for device in _virtual.values():
-        device.faults = faults.Faults()
+        device.faults = faults.NO_FAULTS
     for name, wanted in chosen.items():
         match = re.fullmatch(r"(pci|usb)?(?::([0-9]{1,6}))?", name)
         kind, index = (match[1], match[2]) if match else (None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import sys
@@ -111,8 +112,14 @@ def _describe(head: bytes) -> str:
 
 
 def _usual_place(name: str) -> str | None:
-    """Where the system's loader would find the library, without loading it."""
-    for folder in _folders():
+    variable = {"linux": "LD_LIBRARY_PATH", "darwin": "DYLD_LIBRARY_PATH"}.get(sys.platform, "PATH")
+    return _search(name, os.environ.get(variable, ""))
+
+
+@functools.lru_cache(maxsize=8)
+def _search(name: str, path: str) -> str | None:
+    """Where the system's loader would find the library, without loading it; looked up once per process."""
+    for folder in _folders(path):
         if (folder / name).exists():
             return str(folder / name)
     if sys.platform == "linux":
@@ -124,9 +131,8 @@ def _usual_place(name: str) -> str | None:
     return None
 
 
-def _folders() -> list[Path]:
-    variable = {"linux": "LD_LIBRARY_PATH", "darwin": "DYLD_LIBRARY_PATH"}.get(sys.platform, "PATH")
-    own = [Path(item) for item in os.environ.get(variable, "").split(os.pathsep) if item]
+def _folders(path: str) -> list[Path]:
+    own = [Path(item) for item in path.split(os.pathsep) if item]
     if sys.platform == "win32":
         return [*own, Path(os.environ.get("SYSTEMROOT", "C:\\Windows")) / "System32"]
     usual = (

@@ -40,6 +40,8 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
+_RECORD = 512
+
 _FLAGS = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()
@@ -54,10 +56,12 @@ class Lock:
         _held.add(self)
 
     def write(self, content: bytes) -> None:
-        """Replace what the file says; readers see it with :func:`read`."""
-        os.ftruncate(self.descriptor, 0)
+        """Replace what the file says (a text without NUL); readers see it with :func:`read`."""
+        record = content.ljust(_RECORD, b"\0")
         os.lseek(self.descriptor, 0, os.SEEK_SET)
-        os.write(self.descriptor, content)
+        os.write(self.descriptor, record)
+        if os.fstat(self.descriptor).st_size > len(record):  # rarely: cutting a file waits for the journal
+            os.ftruncate(self.descriptor, len(record))
 
     def release(self) -> None:
         """Free the lock; a second call does nothing."""
@@ -101,7 +105,7 @@ def read(path: Path) -> bytes:
     """What the file says, b"" when there is none; at most 64 KiB."""
     try:
         with path.open("rb") as file:
-            return file.read(1 << 16)
+            return file.read(1 << 16).rstrip(b"\0")
     except OSError:
         return b""
 

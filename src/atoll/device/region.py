@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from atoll.device.delegate import CUSTOM_OP, Node, TensorView
+from atoll.device import capi
+from atoll.device.delegate import CUSTOM_OP, Delegate, Kernel, Node, TensorView
 from atoll.errors import DeviceError
 from atoll.formats.tflite import model_bytes
 from atoll.ir import Model, Tensor
@@ -29,8 +32,12 @@ class Region:
 
     def __init__(self, node: Node, model: Model, graph: int, resolver: OpResolverType) -> None:
         part = _original_operators(node, model, graph)
+        tap = Delegate(_claims_nothing, custom_code="")
         self._interpreter = Interpreter(
-            model_content=bytes(model_bytes(part)), num_threads=1, experimental_op_resolver_type=resolver
+            model_content=bytes(model_bytes(part)),
+            num_threads=1,
+            experimental_op_resolver_type=resolver,
+            experimental_delegates=[tap],
         )
         self._interpreter.allocate_tensors()
         sources = {view.name: view for view in node.inputs}
@@ -40,13 +47,34 @@ class Region:
             (self._interpreter.tensor(detail["index"]), view)
             for detail, view in zip(self._interpreter.get_output_details(), node.outputs)
         ]
+        given = [capi.fixed_memory(tap.context, index) for index, _ in self._inputs]
+        made = [capi.fixed_memory(tap.context, d["index"]) for d in self._interpreter.get_output_details()]
+        self._is_fixed = None not in (*given, *made)
+        self._into = [(place, view) for place, (_, view) in zip(given, self._inputs) if place is not None]
+        self._out_of = [(place, view) for place, (_, view) in zip(made, self._outputs) if place is not None]
 
     def run(self) -> None:
+        """Compute the outputs' arrays from the inputs'."""
+        if not self._is_fixed:
+            self._run_anywhere()
+            return
+        # Copying from bytes to bytes takes a fifth of set_tensor, or of making an array and copying that.
+        for place, view in self._into:
+            place[:] = view.memory
+        self._interpreter.invoke()
+        for place, view in self._out_of:
+            view.memory[:] = place
+
+    def _run_anywhere(self) -> None:
         for index, view in self._inputs:
             self._interpreter.set_tensor(index, view.array)
         self._interpreter.invoke()
         for value, view in self._outputs:
             view.array[...] = value()
+
+
+def _claims_nothing(nodes: Sequence[Node]) -> Kernel:
+    raise AssertionError(f"no operator has an empty custom code: {nodes}")
 
 
 def original_source(model: Model) -> tuple[Model, int]:

@@ -128,7 +128,7 @@ def ask(
     device: tuple[str, str] | None = None,
     options: Mapping[str, str] | None = None,
     model: Path | None = None,
-    seconds: float = LIST_SECONDS,
+    seconds: float | None = None,
 ) -> Answer:
     """Try the library in a child process: load and list, open ``device``, and run ``model`` once with zeros."""
     request: dict[str, Any] = {"library": library, "options": dict(options or {})}
@@ -137,7 +137,7 @@ def ask(
     if model is not None:
         request["model"] = str(model)
     command = [sys.executable, *(() if model else ("-S",)), str(Path(probe.__file__)), json.dumps(request)]
-    ending = ""
+    ending, seconds = "", LIST_SECONDS if seconds is None else seconds
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=seconds, check=False)
         out, err, code = done.stdout, done.stderr, done.returncode
@@ -179,7 +179,7 @@ def misfit(library: RuntimeLibrary, answer: Answer) -> RuntimeMisfitError:
     """A device was opened, and then the runtime and LiteRT did not get on."""
     from importlib.metadata import version
 
-    what = answer.ending or f"failed ({answer.failure})"
+    what = answer.ending or f"failed ({' '.join(answer.failure.split())})"
     doing = {"attach": "attaching its delegate", "allocate": "preparing the model", "invoke": "running the model"}
     return RuntimeMisfitError(
         f"the Edge TPU runtime {library.path} ({library.version}) {what} "
@@ -189,8 +189,8 @@ def misfit(library: RuntimeLibrary, answer: Answer) -> RuntimeMisfitError:
 
 
 def _said(answer: Answer) -> str:
-    last = answer.messages.splitlines()[-1:] if answer.messages else []
-    return f": {last[0]}" if last else ""
+    lines = [line for line in answer.messages.splitlines() if line.strip() and not line.startswith("INFO:")]
+    return f": {lines[-1]}" if lines else ""
 
 
 def _load_failure(path: str, failure: str) -> LibraryMissingError | LibraryInvalidError:

@@ -40,10 +40,10 @@ def split_fc(model: Model, layer: str | None = None, ratios: Sequence[float] = (
 
 def _find(graph: Graph, layer: str | None) -> int:
     if layer is None:
-        found = [n for n, operator in enumerate(graph.operators) if operator.kind == KINDS[0]]
+        found = [n for n, operator in enumerate(graph.operators) if operator.kind == KINDS[0] and operator.outputs]
         if not found:
             raise UsageError("the model has no FULLY_CONNECTED operator", "Name the output tensor of a 1x1 CONV_2D.")
-        return max(found, key=lambda n: graph.tensors[graph.operators[n].inputs[1]].nbytes)
+        return max(found, key=lambda n: _weight_bytes(graph, n))
     for n, operator in enumerate(graph.operators):
         if any(tensor.name == layer for tensor in graph.outputs_of(operator)):
             if operator.kind not in KINDS:
@@ -52,6 +52,11 @@ def _find(graph: Graph, layer: str | None) -> int:
                 )
             return n
     raise UsageError(f"no operator writes a tensor '{layer}'", "Name the output tensor of the layer.")
+
+
+def _weight_bytes(graph: Graph, index: int) -> int:
+    weights = graph.tensor_of(graph.operators[index], 1)
+    return 0 if weights is None else weights.nbytes
 
 
 def _outputs(graph: Graph, index: int) -> int:

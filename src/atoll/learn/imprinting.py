@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 import os
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +20,6 @@ from atoll.learn.errors import ModelFileError, TrainingError, UntrainableModelEr
 from atoll.learn.layers import ZERO_POINT, Floats, Layers, affine, ranged, real, symmetric
 from atoll.learn.tail import Tail, find_tail
 
-_NORMS = re.compile(r"(?:\d+ [^\s]+\n?)+")
 _LEAST_FACTOR = 16.0
 """Cosines of good embeddings differ by a few tenths: a softmax of less than this could not tell many classes apart."""
 
@@ -172,21 +170,19 @@ def _rows(tail: Tail) -> Floats:
 
 def _norms(model: Model, classes: int) -> dict[int, float]:
     """Class → norm of its sum, from the description that imprinting wrote; empty for any other description."""
-    if not _NORMS.fullmatch(model.description):
-        return {}
     norms: dict[int, float] = {}
     for line in model.description.splitlines():
-        name, number = line.split()
         try:
-            class_id, norm = int(name), float(number)
+            name, number = line.split()
+            norms[int(name)] = float(number)
         except ValueError:
             return {}
-        if class_id >= classes or not 0 < norm < np.inf:
+    for class_id, norm in norms.items():
+        if not 0 <= class_id < classes or not 0 < norm < np.inf:
             raise UntrainableModelError(
                 f"{model.path or 'the model'}: its description gives class {class_id} the norm {norm}",
                 f"It has {classes} classes; norms are positive. Was the description edited?",
             )
-        norms[class_id] = norm
     return norms
 
 
@@ -213,12 +209,13 @@ def _head(tail: Tail, weights: Floats, quantization: Quantization, factor: float
 def _weight_quantization(own: Quantization, dtype: DType, weights: Floats, kept: int) -> Quantization:
     """The kernel's own scale and zero point, widened where weights would not fit.
 
-    A kernel quantised per channel gets the finest scale for each class; the ``kept`` first keep theirs.
+    A kernel quantised per channel gets the finest scale for each class; the ``kept`` first keep theirs, if it is
+    large enough for what they learnt since.
     """
     if own.per_channel:
         scales = np.abs(weights).max(axis=1) / 127
         scales[scales == 0] = 1.0
-        scales[:kept] = own.scale[:kept]
+        scales[:kept] = np.maximum(scales[:kept], own.scale[:kept])
         return affine(scales)
     limits, zero_point = np.iinfo(dtype.numpy), int(own.zero_point[0])
     low, high = min(0.0, float(weights.min())), max(0.0, float(weights.max()))

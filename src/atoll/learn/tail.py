@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,20 +83,24 @@ def _kinds(graph: Graph) -> tuple[str, ...]:
 def _before(graph: Graph, index: int) -> int | None:
     """The operator whose output operator ``index`` reads, directly or through one QUANTIZE."""
     writer = {i: n for n, operator in enumerate(graph.operators) for i in operator.outputs}
-    if not graph.operators[index].inputs:
-        return None
-    found = writer.get(graph.operators[index].inputs[0])
+    found = writer.get(_first_input(graph, index))
     if found is not None and graph.operators[found].kind == "QUANTIZE":
-        found = writer.get(graph.operators[found].inputs[0])
+        found = writer.get(_first_input(graph, found))
     return found
 
 
+def _first_input(graph: Graph, index: int) -> int:
+    return next(iter(graph.operators[index].inputs), -1)
+
+
 def _chained(graph: Graph, first: int) -> bool:
-    """Whether the operators from ``first`` on feed one another and nothing else, up to the only output."""
-    for left, right in zip(graph.operators[first:], graph.operators[first + 1 :]):
-        if left.outputs[0] not in right.inputs:
-            return False
-    return graph.outputs == graph.operators[-1].outputs
+    """Whether the operators from ``first`` on have one output each, the next one's input, at last the graph's only."""
+    tail = graph.operators[first:]
+    if any(len(operator.outputs) != 1 for operator in tail):
+        return False
+    if any(left.outputs[0] not in right.inputs for left, right in itertools.pairwise(tail)):
+        return False
+    return graph.outputs == tail[-1].outputs
 
 
 def _check_compiled_norm(model: Model, operator: Operator) -> None:
@@ -128,18 +133,21 @@ def _checked(model: Model, graph: Graph, normalised: Sequence[int], operators: S
     embedding, weights = graph.tensor_of(layer, 0), graph.tensor_of(layer, 1)
     output = graph.tensors[softmax.outputs[0]]
     assert embedding is not None
-    shapes = ((1, 1, 1), (1,)) if layer.kind == "FULLY_CONNECTED" else ((1, 1, 1),)
-    if embedding.shape[:-1] not in shapes or not embedding.shape[-1:] > (0,):
+    dense = layer.kind == "FULLY_CONNECTED"
+    if embedding.shape[:-1] != (1, 1, 1) and not (dense and embedding.shape[:-1] == (1,)):
         raise _refused(model, WRONG_EMBEDDING, f"'{embedding.name}' is {list(embedding.shape)}.")
     if len(output.shape) != 2 or output.shape[0] != 1 or output.shape[1] < 1:
         raise _refused(model, WRONG_LOGITS, f"'{output.name}' is {list(output.shape)}.")
-    if weights is None or not weights.is_constant or weights.elements != output.shape[1] * embedding.shape[-1]:
+    classes, dim = output.shape[1], embedding.shape[-1]
+    if (
+        weights is None
+        or not weights.is_constant
+        or weights.shape != ((classes, dim) if dense else (classes, 1, 1, dim))
+    ):
         shape = None if weights is None else list(weights.shape)
-        raise _refused(
-            model, WRONG_WEIGHTS, f"{shape} for {output.shape[1]} classes and embeddings of {embedding.shape[-1]}."
-        )
+        raise _refused(model, WRONG_WEIGHTS, f"{shape} for {classes} classes and embeddings of {dim}.")
     for tensor in (embedding, weights, output):
-        _check_8bit(model, tensor, embedding.dtype)
+        _check_8bit(model, tensor, embedding.dtype, per_channel=tensor is weights)
     factor = _mul_factor(model, graph, operators[1]) if len(operators) == 4 else float(softmax.options.get("beta", 1))
     if not 0 < factor < np.inf:
         raise _refused(model, f"the scale factor of the last layers is {factor}", "It must be a positive number.")
@@ -148,7 +156,7 @@ def _checked(model: Model, graph: Graph, normalised: Sequence[int], operators: S
     return Tail(graph.tensors[normalised[0]].name, embedding, tuple(operators), weights, output, factor)
 
 
-def _check_8bit(model: Model, tensor: Tensor, dtype: DType) -> None:
+def _check_8bit(model: Model, tensor: Tensor, dtype: DType, per_channel: bool = False) -> None:
     if tensor.dtype is not dtype or dtype not in (DType.UINT8, DType.INT8):
         raise _refused(
             model,
@@ -158,6 +166,10 @@ def _check_8bit(model: Model, tensor: Tensor, dtype: DType) -> None:
     if tensor.quantization is None or not len(tensor.quantization.scale):
         raise _refused(model, f"'{tensor.name}' has no scale", "Quantise the whole model.")
     scales = tensor.quantization.scale
+    if len(scales) > 1 and not (per_channel and tensor.quantization.axis == 0):
+        raise _refused(
+            model, f"'{tensor.name}' has {len(scales)} scales", "It needs one, weights one or one per class."
+        )
     if not (np.isfinite(scales).all() and (scales > 0).all()):
         raise _refused(model, f"'{tensor.name}' has a scale that is not a positive number", "Convert it again.")
 

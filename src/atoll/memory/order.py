@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from atoll.memory.plan import LayerKind, ModelParameters
-from atoll.memory.planner import plan_memory
-from atoll.target.chip import EDGE_TPU, Chip
+from atoll.memory.plan import LayerKind, LayerParameters, ModelParameters
+from atoll.memory.planner import _place_blocks
+from atoll.target.chip import EDGE_TPU
 from atoll.target.generations import DEFAULT, CachePool, Generation
 
 EXHAUSTIVE = 8
 """Up to so many models the answer is the true optimum; for more, the best that exchanging pairs finds."""
-_LIST_ALL = 4
-"""Up to so many models every order is tried, so that each can be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,90 +48,145 @@ def best_order(
 ) -> OrderSearch:
     """Search the order; ``rates`` says how often each model runs, in any common unit.
 
-    Orders that cannot differ are tried once, and the search ends when nothing more could be cached. The worst case,
-    eight models that all compete, is 40,320 plans of about half a millisecond each.
+    Eight image networks are 40,320 orders, about two seconds.
     """
+    evaluate = _evaluator(models, rates, generation)
     count = len(models)
     if count > EXHAUSTIVE:
-        return _by_exchange(models, rates, generation)
-    least = _least_cost(models, rates)
-    commute = _commuting(models, generation)
-    found: list[Order] = []
-    for order in itertools.permutations(range(count)):
-        if count > _LIST_ALL and any(a > b and commute[a][b] for a, b in itertools.pairwise(order)):
-            continue  # the same plan as with these two exchanged, which comes first
-        found.append(_evaluate(models, rates, generation, order))
-        if count > _LIST_ALL and math.isclose(found[-1].cost, least):
-            break
-    return OrderSearch(_ranked(found), exhaustive=True)
+        return OrderSearch(_ranked(_by_exchange(evaluate, rates)), exhaustive=False)
+    return OrderSearch(_ranked(map(evaluate, itertools.permutations(range(count)))), exhaustive=True)
 
 
-def _evaluate(
-    models: Sequence[ModelParameters], rates: Sequence[float], generation: Generation, order: Sequence[int]
-) -> Order:
-    plans = plan_memory([models[i] for i in order], generation).models
-    by_model = sorted(zip(order, plans))  # indices are unique: plans are never compared
-    streamed = tuple(plan.off_chip for _, plan in by_model)
-    cost = sum(rate * nbytes for rate, nbytes in zip(rates, streamed))
-    return Order(tuple(order), tuple(plan.used for _, plan in by_model), streamed, cost)
+_Sums = tuple[list[int], list[int]]
+"""Rows cached and bytes streamed, per model in the order given."""
 
 
-def _ranked(orders: Sequence[Order]) -> tuple[Order, ...]:
+def _evaluator(
+    models: Sequence[ModelParameters], rates: Sequence[float], generation: Generation
+) -> Callable[[Sequence[int]], Order]:
+    """What an order gives: the sums of :func:`atoll.memory.plan_memory` without the places."""
+    sums = (_pooled if generation.cache_pool is CachePool.SHARED else _one_by_one)(models, generation)
+
+    def evaluate(order: Sequence[int]) -> Order:
+        rows, streamed = sums(order)
+        cost = sum(rate * nbytes for rate, nbytes in zip(rates, streamed))
+        return Order(tuple(order), tuple(EDGE_TPU.row_bytes * n for n in rows), tuple(streamed), cost)
+
+    return evaluate
+
+
+def _ranked(orders: Iterable[Order]) -> tuple[Order, ...]:
     return tuple(sorted(orders, key=lambda order: (order.cost, order.models)))
 
 
-def _least_cost(models: Sequence[ModelParameters], rates: Sequence[float]) -> float:
-    """What is streamed even if everything that can be cached is."""
-    return sum(
-        rate * sum(layer.nbytes for layer in model.layers if layer.kind is LayerKind.CONSTANT)
-        for rate, model in zip(rates, models)
-    )
+_Served = tuple[int, int, tuple[int, ...]]
+"""Rows cached, bytes streamed, and the rows of dense layers on each tile."""
 
 
-def _commuting(models: Sequence[ModelParameters], generation: Generation) -> list[list[bool]]:
-    """Which pairs of neighbours may be exchanged without any effect on what is cached.
+def _server(
+    models: Sequence[ModelParameters], layers: Sequence[Sequence[LayerParameters]], generation: Generation
+) -> Callable[[int, int, tuple[int, ...]], _Served]:
+    """What a model caches of its ``layers`` depends on the rows left, and on the dense ones of each tile."""
+    tall, rule = _rows_per_tile(models), generation.dense_placement
 
-    A shared pool sorts all layers (:mod:`atoll.memory.planner`), so the models' order breaks ties between spatial
-    layers of equal size, and says which depthwise and dense layers come first, should they not all fit.
-    """
-    contested = not _first_layers_fit(models)
-    keys = [
-        {layer.nbytes if layer.kind is LayerKind.SPATIAL else 0 for layer in model.layers}
-        - ({0} if not contested else set())
-        for model in models
-    ]
-    shared = generation.cache_pool is CachePool.SHARED
-    return [[shared and not (a & b) for b in keys] for a in keys]
+    @functools.cache
+    def serve(model: int, free: int, load: tuple[int, ...]) -> _Served:
+        rows, streamed, tiles = 0, 0, list(load)
+        for layer in layers[model]:
+            fits = layer.kind is not LayerKind.CONSTANT and layer.rows <= free - rows
+            if fits and layer.kind is LayerKind.DENSE:
+                fits = _place_blocks(layer, tiles, tall, rule) is not None
+            if fits:
+                rows += layer.rows
+            else:
+                streamed += layer.nbytes
+        return rows, streamed, tuple(tiles)
 
-
-def _first_layers_fit(models: Sequence[ModelParameters], chip: Chip = EDGE_TPU) -> bool:
-    """Whether all layers that are cached first have their room in any order, dense blocks on their own tiles."""
-    rows_per_tile = chip.rows_per_tile - max((model.reserve for model in models), default=0)
-    first = [layer for model in models for layer in model.layers if layer.kind is not LayerKind.SPATIAL]
-    load = [0] * chip.tiles
-    for layer in first:
-        if layer.kind is LayerKind.DENSE:
-            for block, rows in enumerate(layer.block_rows):
-                load[block % chip.tiles] += rows
-    return max(load) <= rows_per_tile and sum(layer.rows for layer in first) <= rows_per_tile * chip.tiles
+    return serve
 
 
-def _by_exchange(models: Sequence[ModelParameters], rates: Sequence[float], generation: Generation) -> OrderSearch:
-    start = sorted(range(len(models)), key=lambda i: -rates[i])
-    found = [_evaluate(models, rates, generation, start)]
+def _one_by_one(models: Sequence[ModelParameters], generation: Generation) -> Callable[[Sequence[int]], _Sums]:
+    """First listed, first served, all of a model's layers."""
+    return _in_turn(models, [sorted(model.layers, key=_rank) for model in models], generation)
+
+
+def _in_turn(
+    models: Sequence[ModelParameters], layers: Sequence[Sequence[LayerParameters]], generation: Generation
+) -> Callable[[Sequence[int]], _Sums]:
+    serve = _server(models, layers, generation)
+
+    def sums(order: Sequence[int]) -> _Sums:
+        free, load = _capacity(models), (0,) * EDGE_TPU.tiles
+        rows, streamed = [0] * len(models), [0] * len(models)
+        for model in order:
+            rows[model], streamed[model], load = serve(model, free, load)
+            free -= rows[model]
+        return rows, streamed
+
+    return sums
+
+
+def _pooled(models: Sequence[ModelParameters], generation: Generation) -> Callable[[Sequence[int]], _Sums]:
+    """One pool: what comes first in the models' order, then spatial layers by size, where the order breaks ties."""
+    first = _in_turn(models, [list(filter(_is_first, model.layers)) for model in models], generation)
+    ranks: dict[int, list[list[LayerParameters]]] = {}
+    for number, model in enumerate(models):
+        for layer in (item for item in model.layers if not _is_first(item)):
+            ranks.setdefault(layer.nbytes, [[] for _ in models])[number].append(layer)
+    spatial = [sum(layer.nbytes for layer in model.layers if not _is_first(layer)) for model in models]
+    steps = []
+    for nbytes, rank in sorted(ranks.items(), reverse=True):
+        needed = [sum(layer.rows for layer in own) for own in rank]
+        steps.append((nbytes, sum(needed), min(layer.rows for own in rank for layer in own), needed, rank))
+
+    def sums(order: Sequence[int]) -> _Sums:
+        rows, streamed = first(order)
+        streamed = [own + rest for own, rest in zip(streamed, spatial)]
+        free = _capacity(models) - sum(rows)
+        for nbytes, total, least, needed, rank in steps:
+            if total <= free:
+                free -= total
+                for model, own in enumerate(rank):
+                    rows[model] += needed[model]
+                    streamed[model] -= nbytes * len(own)
+            elif least <= free:
+                for model in order:
+                    for layer in rank[model]:
+                        if layer.rows <= free:
+                            free -= layer.rows
+                            rows[model] += layer.rows
+                            streamed[model] -= nbytes
+        return rows, streamed
+
+    return sums
+
+
+def _is_first(layer: LayerParameters) -> bool:
+    return layer.kind is not LayerKind.SPATIAL
+
+
+def _rank(layer: LayerParameters) -> float:
+    """The planner's order within one model: what comes first, then spatial layers from the largest down."""
+    return -math.inf if _is_first(layer) else -layer.nbytes
+
+
+def _rows_per_tile(models: Sequence[ModelParameters]) -> int:
+    return max(0, EDGE_TPU.rows_per_tile - max((model.reserve for model in models), default=0))
+
+
+def _capacity(models: Sequence[ModelParameters]) -> int:
+    return _rows_per_tile(models) * EDGE_TPU.tiles
+
+
+def _by_exchange(evaluate: Callable[[Sequence[int]], Order], rates: Sequence[float]) -> list[Order]:
+    """From the most frequent model on, exchange two models as long as that is cheaper."""
+    found = [evaluate(sorted(range(len(rates)), key=lambda i: -rates[i]))]
     while True:
-        best = found[-1]
-        better = next(
-            (
-                order
-                for order in _exchanged(best.models)
-                if _evaluate(models, rates, generation, order).cost < best.cost
-            ),
-            None,
-        )
+        tries = map(evaluate, _exchanged(found[-1].models))
+        better = next((order for order in tries if order.cost < found[-1].cost), None)
         if better is None:
-            return OrderSearch(_ranked(found), exhaustive=False)
-        found.append(_evaluate(models, rates, generation, better))
+            return found
+        found.append(better)
 
 
 def _exchanged(order: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

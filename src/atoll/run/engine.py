@@ -1,4 +1,4 @@
-"""Interpreters and their wiring -> one running thread per segment, joined by channels, that always ends."""
+"""Interpreters and their wiring -> running threads, at least one per segment, joined by channels, that always end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ import weakref
 from collections.abc import Sequence
 
 from atoll.errors import PipelineError
+from atoll.run import interval
+from atoll.run.pool import Allocator
 from atoll.run.queues import Channel
-from atoll.run.stage import Item, Stage, StageError
+from atoll.run.recovery import Recovery
+from atoll.run.stage import Item, Segment, StageError, Worker
 from atoll.run.stats import StageStats
-from atoll.run.wiring import Interpreter, Wiring
+from atoll.run.trace import Trace
+from atoll.run.unit import Unit
+from atoll.run.watchdog import Watchdog
+from atoll.run.wiring import Wiring
 
 EXIT_GRACE_S = 5.0
 """How long a leaving process waits for stages that are still inside ``invoke`` (the slowest measured single
@@ -29,38 +35,98 @@ class Engine:
 
     def __init__(
         self,
-        interpreters: Sequence[Interpreter],
+        units: Sequence[Sequence[Unit]],
         wiring: Wiring,
         sizes: tuple[int, int, int],
-        stop_at_failure: bool,
+        allocator: Allocator,
+        recovery: Recovery,
+        short_interval: bool = True,
+        trace: Trace | None = None,
     ) -> None:
         at_input, between, at_output = sizes
-        hops: list[Channel[Item]] = [Channel(between) for _ in interpreters[1:]]
         self.ingress: Channel[Item] = Channel(at_input)
         self.egress: Channel[Item] = Channel(at_output)
-        self.capacity = at_input + len(hops) * between + at_output + len(interpreters)
         self.failure: StageError | None = None
+        self.aborted = False
+        hops: list[Channel[Item]] = [Channel(between) for _ in units[1:]]
         self._channels = [self.ingress, *hops, self.egress]
+        self._stop_at_failure = recovery.on_error == "stop"
         self._lock = threading.Lock()
-        self._stop_at_failure = stop_at_failure
-        self._stages = [
-            Stage(i, interpreter, part, self._channels[i], self._channels[i + 1], self._fail)
-            for i, (interpreter, part) in enumerate(zip(interpreters, wiring.stages))
+        self._segments = [
+            Segment(i, part, group, source, sink, allocator, recovery, self._fail, self.abort, trace)
+            for i, (group, part, source, sink) in enumerate(
+                zip(units, wiring.stages, self._channels, self._channels[1:])
+            )
         ]
-        self._threads = [
-            threading.Thread(target=stage.run, name=f"atoll-segment-{stage.segment}", daemon=True)
-            for stage in self._stages
-        ]
+        self._threads: dict[Worker, threading.Thread] = {}
+        self._watchdog = Watchdog(self, recovery.stall_timeout) if recovery.stall_timeout is not None else None
+        self._ended = 0
+        self._short_interval = short_interval
+
+    @property
+    def capacity(self) -> int:
+        """The most items that fit, in channels and in segments."""
+        return sum(channel.size for channel in self._channels) + sum(segment.capacity for segment in self._segments)
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those of now, by segment and replica."""
+        return [worker for segment in self._segments for worker in segment.workers]
 
     def start(self) -> None:
         """Start every thread or none; :class:`PipelineError` when the system has no more."""
         _running.add(self)
-        try:
-            for thread in self._threads:
-                thread.start()
-        except RuntimeError as cause:
-            self.abort()
-            raise PipelineError(f"cannot start a thread per segment: {cause}") from cause
+        workers = self.workers
+        self._ended = -len(workers)
+        if self._short_interval:
+            interval.shorten()
+        for position, worker in enumerate(workers):
+            try:
+                self.employ(worker)
+                continue
+            except RuntimeError as cause:
+                self.abort()
+                for idle in workers[position:]:
+                    idle.segment.leave()
+                    self._worker_ended()
+                raise PipelineError(f"cannot start a thread per segment: {cause}") from cause
+        if self._watchdog is not None:
+            self._watchdog.start()
+
+    def employ(self, worker: Worker) -> None:
+        """Start a worker's thread, in the place of its predecessor's if it has one."""
+
+        def run() -> None:
+            try:
+                worker.run()
+            finally:
+                if not worker.abandoned:
+                    self._worker_ended()
+
+        replica = f".{worker.replica}" if worker.segment.merge else ""
+        name = f"atoll-segment-{worker.segment.number}{replica}"
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        with self._lock:
+            self._threads[worker] = thread
+
+    def dismiss(self, worker: Worker, end: bool) -> None:
+        """Forget the thread of an abandoned worker; ``end``: and nobody takes its place."""
+        with self._lock:
+            self._threads.pop(worker, None)
+        if end:
+            worker.segment.leave()
+            self._worker_ended()
+
+    def _worker_ended(self) -> None:
+        with self._lock:
+            self._ended += 1
+            last = not self._ended
+        if last:
+            if self._short_interval:
+                interval.restore()
+            if self._watchdog is not None:
+                self._watchdog.stop()
 
     def close(self) -> None:
         """No item will follow; what is inside is finished, whether or not anybody takes it."""
@@ -70,32 +136,58 @@ class Engine:
 
     def abort(self) -> None:
         """Drop everything inside; each thread ends after the ``invoke`` it is in. Never blocks nor locks."""
-        for channel in self._channels:
-            channel.abort()
+        self.aborted = True
+        for segment in self._segments:
+            segment.abort()
+        self.egress.abort()
 
     def join(self, timeout: float | None = None) -> list[str]:
         """Wait for the threads to end; the names of those that did not within ``timeout`` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        for thread in self._threads:
-            if thread.ident is not None and thread is not threading.current_thread():
-                thread.join(None if deadline is None else max(deadline - time.monotonic(), 0))
-        return [thread.name for thread in self._threads if thread.is_alive()]
+        while True:
+            with self._lock:
+                threads = [thread for thread in self._threads.values() if thread.is_alive()]
+            threads = [thread for thread in threads if thread is not threading.current_thread()]
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not threads:
+                ended = self._watchdog is None or self._watchdog.join(left)
+                return [] if ended else ["atoll-watchdog"]
+            if left is not None and left <= 0:
+                return [thread.name for thread in threads]
+            # A stuck thread may be given up meanwhile, so look again from time to time.
+            pause = left if self._watchdog is None else min(left or 1.0, self._watchdog.period)
+            threads[0].join(pause)
 
     def stats(self) -> tuple[StageStats, ...]:
+        """One per segment and replica, in this order."""
         return tuple(
-            stage.meter.read(stage.segment, len(channel)) for stage, channel in zip(self._stages, self._channels)
+            worker.meter.read(segment.number, len(segment.source), worker.replica, worker.unit.device)
+            for segment in self._segments
+            for worker in segment.workers
         )
 
+    def resize(self, at_input: int | None = None, between: int | None = None, at_output: int | None = None) -> None:
+        """Change how many items may wait, while the threads run. A closed output stays without bound."""
+        if at_input is not None:
+            self.ingress.resize(at_input)
+        if between is not None:
+            for channel in self._channels[1:-1]:
+                channel.resize(between)
+        if at_output is not None and not self.ingress.ended:
+            self.egress.resize(at_output)
+            if self.ingress.ended:  # by somebody else, meanwhile
+                self.egress.lift()
+
     def _fail(self, error: StageError) -> bool:
-        """Called by a stage whose item failed: end what is behind the item, finish what is ahead of it."""
+        """Called by a worker whose item failed: end what is behind the item, finish what is ahead of it."""
         if not self._stop_at_failure:
             return True
         with self._lock:
             if self.failure is None or error.item < self.failure.item:
                 self.failure = error
         self.egress.lift()
-        for channel in self._channels[: error.segment + 1]:
-            channel.abort()
+        for segment in self._segments[: error.segment + 1]:
+            segment.abort()
         return False
 
 

@@ -1,36 +1,57 @@
-"""Inputs by name -> outputs by name, in order, through one interpreter and one thread per segment."""
+"""Inputs by name -> outputs by name, in order, through one interpreter and one thread per segment, or several."""
 
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 
 from atoll.errors import InputDtypeError, InputError, InputShapeError, PipelineClosedError, PipelineError
+from atoll.run.aio import AsyncPipeline
 from atoll.run.engine import EXIT_GRACE_S, Engine
-from atoll.run.queues import Closed
+from atoll.run.groups import Segments, allocate_all, groups_of, units_of
+from atoll.run.insight import Bottleneck, bottleneck
+from atoll.run.pool import Allocator, Pool
+from atoll.run.queues import UNBOUNDED, Closed
+from atoll.run.recovery import OnError, Recovery, Reopen
 from atoll.run.stage import Item, StageError
 from atoll.run.stats import StageStats
+from atoll.run.trace import Trace
 from atoll.run.wiring import Array, Interpreter, TensorSpec, wire
 
 Inputs = Mapping[str, Array] | Array
 
+MEMORY_BUDGET = 256 << 20
+"""Bytes in flight, by default: a quarter of the smallest Coral board's memory."""
 
-class Pipeline:
+
+class Pipeline(AsyncPipeline):
     """Runs the segments of one model at the same time, each on its own interpreter, on successive inputs.
 
-    ``interpreters``: one per segment, in order; anything with LiteRT's ``Interpreter`` interface. Nobody else
-    may use them while the pipeline runs. ``allocate``: call ``allocate_tensors`` on each first.
+    ``interpreters``: one per segment, in order, or a list of them (replicas, which take work from one queue);
+    anything with LiteRT's ``Interpreter`` interface. Nobody else may use them while the pipeline runs.
+    ``allocate``: call ``allocate_tensors`` on each first. ``devices``: their names, in the same form (default:
+    what the interpreters' attribute ``device`` says).
     ``inputs``/``outputs``: what the pipeline takes (default: the inputs of segment 0) and the names it
     returns (default: the outputs of the last segment, and those of earlier ones that no other segment takes).
     ``input_queue``, ``stage_queue``, ``output_queue``: how many items may wait in front of the first segment,
-    between two, and behind the last. ``on_error``: ``"stop"`` ends the pipeline at the first failed item;
-    ``"continue"`` goes on with the next item.
+    between two, and behind the last. ``memory_budget``: the most bytes of tensors in flight (None: no limit).
+    ``allocator``: where the arrays of inputs, relayed tensors and outputs come from (default: a pool).
+
+    ``on_error``: ``"stop"`` ends the pipeline at the first failed item; ``"continue"`` goes on with the next item;
+    ``"retry"`` tries the item up to ``retries`` times more, each time on the interpreter that ``reopen(segment,
+    failed_interpreter)`` gives, or on the next of ``spares[segment]``, or else on the same one, and at last on a
+    sibling's; if all fail it goes on with the next item. ``stall_timeout``: after so many seconds an item counts as
+    failed and the segment goes on, on another interpreter and thread (None: never).
+
+    ``trace``: records what happened when. ``short_interval``: keep Python's thread switch interval short while the
+    pipeline runs, so that Python code in other threads does not stop it.
 
     Raises :class:`PipelineError` when the segments do not fit together or an option is wrong.
 
@@ -38,46 +59,60 @@ class Pipeline:
     exception drops it) and ends all threads; results not popped yet can be popped afterwards.
     """
 
+    _on_drop: ClassVar[Callable[[Engine], None]] = Engine.abort
+    """What happens to what is inside when nobody refers to the pipeline any more."""
+
     def __init__(
         self,
-        interpreters: Iterable[Interpreter],
+        interpreters: Segments,
         *,
         inputs: Sequence[TensorSpec] | None = None,
         outputs: Sequence[str] | None = None,
         input_queue: int = 2,
         stage_queue: int = 2,
         output_queue: int = 2,
-        on_error: Literal["stop", "continue"] = "stop",
+        memory_budget: int | None = MEMORY_BUDGET,
+        allocator: Allocator | None = None,
+        on_error: OnError = "stop",
+        retries: int = 3,
+        reopen: Reopen | None = None,
+        spares: Mapping[int, Sequence[Interpreter]] | None = None,
+        stall_timeout: float | None = None,
+        devices: Sequence[str | Sequence[str]] | None = None,
         allocate: bool = True,
+        trace: Trace | None = None,
+        short_interval: bool = True,
     ) -> None:
-        segments = tuple(interpreters)
-        sizes = {"input_queue": input_queue, "stage_queue": stage_queue, "output_queue": output_queue}
-        for name, size in sizes.items():
-            if size < 1:
-                raise PipelineError(f"{name} is {size}, but a queue must hold at least 1 item")
-        if on_error not in ("stop", "continue"):
-            raise PipelineError(f"on_error is '{on_error}', but must be 'stop' or 'continue'")
-        _check_segments(segments)
+        _check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
+        recovery = Recovery(on_error, retries, reopen, spares or {}, stall_timeout)
+        groups = groups_of(interpreters, spares or {})
         if allocate:
-            _allocate(segments)
-        wiring = wire(segments, inputs, outputs)
-        self._interpreters = segments
+            allocate_all(groups)
+        wiring = wire([group[0] for group in groups], inputs, outputs)
+        self._allocator = Pool() if allocator is None else allocator
+        units = units_of(groups, wiring, self._allocator, devices)
+        self._groups = groups
         self._wiring = wiring
         self._specs = {spec.name: spec for spec in wiring.inputs}
+        self._needed = [spec for spec in wiring.inputs if spec.name in wiring.relayed]
         self._results = tuple(spec.name for spec in wiring.outputs)
+        self._most = _most_items(memory_budget, wiring.item_bytes)
         self._lock = threading.RLock()  # a signal handler may close while its own thread is in push
         self._closed = False
         self._cancelled = False
         self._pushed = 0
         self._popped = 0
-        self._engine = Engine(segments, wiring, (input_queue, stage_queue, output_queue), on_error == "stop")
+        self._last = 0  # one more than the number of the item popped last
+        sizes = (input_queue, stage_queue, output_queue)
+        self._engine = Engine(units, wiring, sizes, self._allocator, recovery, short_interval, trace)
         # A dropped pipeline ends its threads; at exit the engine's own hook does, which waits for them too.
-        weakref.finalize(self, self._engine.abort).atexit = False
+        weakref.finalize(self, type(self)._on_drop, self._engine).atexit = False
         self._engine.start()
 
     @property
     def interpreters(self) -> tuple[Interpreter, ...]:
-        return self._interpreters
+        """Those that the pipeline was made with, by segment and replica."""
+        return tuple(interpreter for group in self._groups for interpreter in group)
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -91,33 +126,46 @@ class Pipeline:
 
     @property
     def capacity(self) -> int:
-        """The most items that can be inside at once, in queues and in stages."""
-        return self._engine.capacity
+        """The most items that can be inside at once, in queues and in stages, within the memory budget."""
+        return min(self._engine.capacity, self._most)
+
+    @property
+    def allocator(self) -> Allocator:
+        """Where the tensors come from; for inputs to be pushed without a copy."""
+        return self._allocator
 
     @property
     def failure(self) -> StageError | None:
         """The failure that stopped the pipeline, as soon as it happened."""
         return self._engine.failure
 
-    def push(self, inputs: Inputs, timeout: float | None = None) -> int:
-        """Hand over one set of inputs (copied: the arrays may be reused) and return its number, from 0.
+    def push(self, inputs: Inputs, timeout: float | None = None, *, copy: bool = True) -> int:
+        """Hand over one set of inputs and return its number, from 0.
 
-        ``inputs``: every input by name, or the array itself when the model has one input. Blocks while the
-        pipeline is full, at most ``timeout`` seconds, then ``TimeoutError``.
+        ``inputs``: every input by name, or the array itself when the model has one input. They are copied, so the
+        arrays may be reused; without ``copy`` they belong to the pipeline from now on. Blocks while the pipeline
+        is full, at most ``timeout`` seconds, then ``TimeoutError``.
         Raises :class:`InputError`, :class:`InputShapeError`, :class:`InputDtypeError` when the inputs do not
         fit, :class:`PipelineClosedError` after close or cancel, :class:`StageError` after a failure stopped
         the pipeline.
         """
-        tensors = self._admit(inputs)
+        given = self._checked(inputs)
+        tensors: dict[str, Array] | None = None
+        deadline = None if timeout is None else time.monotonic() + timeout
         ingress = self._engine.ingress
         try:
-            ingress.reserve(timeout)
-            with self._lock:  # numbers in the order of the queue, and nothing behind its end
-                if not self._closed and self._engine.failure is None:
+            while not self._closed and self._engine.failure is None:
+                if self._full():
+                    ingress.wait(None if deadline is None else deadline - time.monotonic(), self._full)
+                if tensors is None:
+                    tensors = self._admitted(given, copy)
+                with self._lock:  # numbers in the order of the queue, and nothing behind its end
+                    if self._closed or self._engine.failure is not None:
+                        break
                     number = self._pushed
-                    ingress.append(Item(number, tensors))
-                    self._pushed = number + 1
-                    return number
+                    if number - self._popped < self._most and ingress.offer(Item(number, tensors)):
+                        self._pushed = number + 1
+                        return number
         except Closed:
             pass
         raise self._refusal()
@@ -129,15 +177,21 @@ class Pipeline:
         ``TimeoutError``. An item that failed raises its :class:`StageError` in its place; if that stopped the
         pipeline, so does every later call.
         """
+        engine = self._engine
         try:
-            item = self._engine.egress.get(timeout)
+            item = engine.egress.get(timeout)
         except Closed:
             item = None
+        if item is not None and engine.failure is not None and item.number > engine.failure.item:
+            item = None  # a sibling had finished it already
         if item is None:
-            if self._cancelled or self._engine.failure is None:
+            if self._cancelled or engine.failure is None:
                 return None
             raise self._refusal()
-        self._popped = item.number + 1
+        with self._lock:
+            self._popped += 1
+            self._last = item.number + 1
+        engine.ingress.poke()
         if item.error is not None:
             raise item.error
         return {name: item.tensors[name] for name in self._results}
@@ -162,8 +216,10 @@ class Pipeline:
         end: Exception | None = None
         try:
             while end is None or due < self._pushed:
-                # While no result is ready there is room for one more, behind the last segment: push returns.
-                if end is None and (due == self._pushed or not len(ready)):
+                # While no result is ready and the memory budget is not used up there is room for one more, behind
+                # the last segment: push returns.
+                room = due == self._pushed or (not len(ready) and self._pushed - due < self._most)
+                if end is None and room:
                     try:
                         self.push(next(source))
                     except Exception as reason:  # the end of the inputs, or a bad one: first what is due
@@ -195,9 +251,23 @@ class Pipeline:
         """Wait until all threads have ended (after close, cancel or failure); False after ``timeout`` s."""
         return not self._engine.join(timeout)
 
+    def resize(
+        self, input_queue: int | None = None, stage_queue: int | None = None, output_queue: int | None = None
+    ) -> None:
+        """Change the sizes of queues while the pipeline runs; nothing inside is lost.
+
+        Raises :class:`PipelineError` when a size is less than 1.
+        """
+        _check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
+        self._engine.resize(input_queue, stage_queue, output_queue)
+
     def stats(self) -> tuple[StageStats, ...]:
-        """What each segment did so far."""
+        """What each segment did so far; one per device, by segment and replica."""
         return self._engine.stats()
+
+    def bottleneck(self) -> Bottleneck | None:
+        """The segment that limits the throughput, and what would help; None before the first result."""
+        return bottleneck(self.stats())
 
     def __enter__(self) -> Pipeline:
         return self
@@ -221,26 +291,36 @@ class Pipeline:
         if stuck:
             warnings.warn(f"still inside invoke: {', '.join(stuck)}", RuntimeWarning, stacklevel=3)
 
-    def _admit(self, inputs: Inputs) -> dict[str, Array]:
-        """Copies of the inputs that are needed, all of them checked."""
-        if not isinstance(inputs, Mapping):
-            if len(self._specs) != 1:
-                raise InputError(
-                    f"the model has {len(self._specs)} inputs: {_names(self._specs)}", "Push them by name."
-                )
-            inputs = dict.fromkeys(self._specs, inputs)
-        if inputs.keys() != self._specs.keys():
-            raise InputError(f"expected the inputs {_names(self._specs)}, got {_names(inputs)}")
-        tensors = {}
+    def _full(self) -> bool:
+        return self._pushed - self._popped >= self._most or self._engine.ingress.full
+
+    def _checked(self, inputs: Inputs) -> Mapping[str, Array]:
+        """The inputs by name."""
+        specs = self._specs
+        if isinstance(inputs, np.ndarray) or not isinstance(inputs, Mapping):
+            if len(specs) != 1:
+                raise InputError(f"the model has {len(specs)} inputs: {_names(specs)}", "Push them by name.")
+            inputs = dict.fromkeys(specs, inputs)
+        elif inputs.keys() != specs.keys():
+            raise InputError(f"expected the inputs {_names(specs)}, got {_names(inputs)}")
         for name, array in inputs.items():
-            spec = self._specs[name]
+            spec = specs[name]
             if not isinstance(array, np.ndarray) or array.dtype != spec.dtype:
                 given = array.dtype if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
                 raise InputDtypeError(f"input '{name}': expected an array of {spec.dtype}, got {given}")
             if array.shape != spec.shape:
                 raise InputShapeError(f"input '{name}': expected shape {spec.shape}, got {array.shape}")
-            if name in self._wiring.relayed:
-                tensors[name] = array.copy()
+        return inputs
+
+    def _admitted(self, inputs: Mapping[str, Array], copy: bool) -> dict[str, Array]:
+        """The inputs that are needed, as arrays of the pipeline's own."""
+        if not copy:
+            return {spec.name: inputs[spec.name] for spec in self._needed}
+        tensors = {}
+        for spec in self._needed:
+            array = self._allocator.allocate(spec)
+            array[...] = inputs[spec.name]
+            tensors[spec.name] = array
         return tensors
 
     def _refusal(self) -> PipelineError:
@@ -254,7 +334,7 @@ class Pipeline:
         outputs = self.pop()
         if outputs is None:
             raise PipelineClosedError(f"the pipeline was cancelled before the result of item {number} came out")
-        if self._popped != number + 1:
+        if self._last != number + 1:
             raise PipelineError(f"somebody else took the result of item {number}", "Use either map or pop.")
         return outputs
 
@@ -268,24 +348,22 @@ class Pipeline:
                     return
 
 
-def _check_segments(segments: Sequence[Interpreter]) -> None:
-    if not segments:
-        raise PipelineError("a pipeline needs at least one interpreter")
-    for i, interpreter in enumerate(segments):
-        for j in range(i):
-            if segments[j] is interpreter:
-                raise PipelineError(
-                    f"segments {j} and {i} are the same interpreter",
-                    "Make an interpreter of its own for each segment.",
-                )
+def _check_sizes(**sizes: int | None) -> None:
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise PipelineError(f"{name} is {size}, but a queue must hold at least 1 item")
 
 
-def _allocate(segments: Sequence[Interpreter]) -> None:
-    for i, interpreter in enumerate(segments):
-        try:
-            interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as cause:
-            raise PipelineError(f"segment {i}: cannot allocate its tensors: {cause}") from cause
+def _most_items(memory_budget: int | None, item_bytes: int) -> int:
+    """How many items may be in flight."""
+    if memory_budget is None:
+        return UNBOUNDED
+    if memory_budget < max(item_bytes, 1):
+        raise PipelineError(
+            f"one inference holds up to {item_bytes} bytes of tensors, but memory_budget is {memory_budget}",
+            "Raise memory_budget.",
+        )
+    return memory_budget // max(item_bytes, 1)
 
 
 def _names(names: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+import sys
 from collections import deque
 from typing import Any, Protocol
 
@@ -12,7 +12,9 @@ from atoll.run.wiring import Array, TensorSpec
 
 KEPT_BYTES = 64 << 20
 KEPT_BUFFERS = 16, 1024
-"""What a pool keeps for reuse, per size of buffer: at most so many bytes, but so many buffers at least and at most."""
+"""What a pool knows per tensor: at most so many bytes, but so many buffers at least and at most."""
+TRIES = 4
+"""How many buffers, the one used longest ago first, are looked at before a new one is made."""
 
 
 class Allocator(Protocol):
@@ -26,55 +28,45 @@ class Allocator(Protocol):
         """A writable, C-contiguous array of ``spec.shape`` and ``spec.dtype``; what is in it does not matter."""
 
 
-class _Loan(weakref.ref):  # type: ignore[type-arg]
-    """Watches one array over the memory of a pool."""
-
-    __slots__ = ("memory",)
-    memory: bytearray
-
-
 class Pool:
-    """Memory by size, used again as soon as the last array on it is gone.
+    """Buffers by tensor, used again as soon as the last array on them is gone.
 
-    Every array handed out is new, on a ``bytearray`` of the pool. Views of it, and views of those, keep it alive
-    (numpy shortens chains of views only down to the array on foreign memory), so when it dies nobody can see the
-    memory any more. Nothing has to be given back, and what a caller keeps is never overwritten.
+    Every array handed out is a new view of a buffer that never leaves the pool. Whoever can see the memory (an array,
+    a view of it, a ``memoryview``, a DLPack capsule) holds a reference to the buffer: numpy shortens chains of views
+    down to it. So a buffer that only the pool refers to is free. Nothing has to be given back, and what a caller
+    keeps is never overwritten. Without the interpreter lock counts of references are not to be relied on: there it
+    hands out new arrays.
     """
 
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
         self.allocated = 0
-        """How often the system was asked for memory: stands still once every array comes from used memory."""
+        """How often (about) the system was asked for memory: stands still once everything comes from used buffers."""
         self._kept_bytes = kept_bytes
-        self._free: dict[int, deque[bytearray]] = {}
-        self._loans: dict[int, _Loan] = {}
-        own = weakref.ref(self)
-
-        def give_back(loan: Any) -> None:
-            pool = own()
-            if pool is not None:
-                pool._give_back(loan)
-
-        self._callback = give_back
+        self._shelves: dict[int, tuple[TensorSpec, deque[Array]]] = {}
+        self._reuse = getattr(sys, "_is_gil_enabled", lambda: True)()
 
     def allocate(self, spec: TensorSpec, /) -> Array:
-        size = spec.nbytes
-        free = self._free.get(size)
-        if free is None:
-            least, most = KEPT_BUFFERS
-            kept = min(max(self._kept_bytes // max(size, 1), least), most)
-            free = self._free.setdefault(size, deque(maxlen=kept))
-        try:
-            memory = free.pop()
-        except IndexError:
-            memory = bytearray(size)
-            self.allocated += 1
-        array: Array = np.ndarray(spec.shape, spec.dtype, memory)
-        loan = _Loan(array, self._callback)
-        loan.memory = memory
-        self._loans[id(loan)] = loan
-        return array
+        shelf = self._shelves.get(id(spec))  # hashing a spec takes longer than all the rest
+        buffers = self._shelf(spec) if shelf is None else shelf[1]
+        for _ in range(TRIES if self._reuse else 0):
+            try:
+                buffer: Any = buffers.popleft()
+            except IndexError:
+                break
+            if getrefcount(buffer) == 2:  # the variable and the argument
+                array: Array = buffer.view()
+                buffers.append(buffer)
+                return array
+            buffers.append(buffer)
+        self.allocated += 1
+        buffer = np.empty(spec.shape, spec.dtype)
+        buffers.append(buffer)
+        return buffer.view()  # type: ignore[no-any-return]
 
-    def _give_back(self, loan: _Loan) -> None:
-        """Called wherever the array dies, in the middle of anything: so no lock, and nothing that is not atomic."""
-        del self._loans[id(loan)]
-        self._free[len(loan.memory)].append(loan.memory)
+    def _shelf(self, spec: TensorSpec) -> deque[Array]:
+        least, most = KEPT_BUFFERS
+        kept = min(max(self._kept_bytes // max(spec.nbytes, 1), least), most) if self._reuse else 0
+        return self._shelves.setdefault(id(spec), (spec, deque(maxlen=kept)))[1]
+
+
+getrefcount = sys.getrefcount

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import sys
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -32,7 +32,17 @@ class Channel(Generic[T]):
     anywhere (a finalizer, a signal handler), and wake whoever is blocked.
     """
 
-    __slots__ = ("_aborted", "_ended", "_items", "_lock", "_room", "_waiting", "item_listeners", "room_listeners", "size")
+    __slots__ = (
+        "_aborted",
+        "_ended",
+        "_items",
+        "_lock",
+        "_room",
+        "_waiting",
+        "item_listeners",
+        "room_listeners",
+        "size",
+    )
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -41,8 +51,7 @@ class Channel(Generic[T]):
         """Called once, from any thread, when there may be an item or room; for those who must not block."""
         self._items: SimpleQueue[Any] = SimpleQueue()
         self._room: SimpleQueue[None] = SimpleQueue()
-        self._waiting = 0
-        self._lock = threading.Lock()  # of _waiting alone
+        self._waiting: deque[None] = deque()  # an entry for each writer that waits: counting without a lock
         self._ended = self._aborted = False
 
     def __len__(self) -> int:
@@ -61,9 +70,10 @@ class Channel(Generic[T]):
         """Put ``item`` in if there is room; never waits. :class:`Closed` when it takes nothing more."""
         if self._ended:
             raise Closed
-        if self._items.qsize() >= self.size:
+        items = self._items
+        if items.qsize() >= self.size:
             return False
-        self._items.put(item)
+        items.put(item)
         if self.item_listeners:
             _call(self.item_listeners)
         return True
@@ -71,16 +81,21 @@ class Channel(Generic[T]):
     def put(self, item: T) -> None:
         """Wait for room and put ``item`` there; :class:`Closed` if none will come."""
         while not self.offer(item):
-            self.wait()
+            self._waiting.append(None)
+            try:
+                while not self._ended and self._items.qsize() >= self.size:
+                    self._room.get()
+            finally:
+                self._waiting.pop()
 
     def wait(self, timeout: float | None = None, full: Callable[[], bool] | None = None) -> None:
         """Wait until there is room, or ``full()`` is false; :class:`Closed` when the channel ends.
 
-        Room may be gone again when this returns. ``TimeoutError`` after ``timeout`` seconds.
+        Any number of threads may wait here. Room may be gone again when this returns. ``TimeoutError`` after
+        ``timeout`` seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            self._waiting += 1
+        self._waiting.append(None)
         try:
             while not self._ended and (self.full if full is None else full()):
                 if deadline is None:
@@ -90,8 +105,7 @@ class Channel(Generic[T]):
         except queue.Empty:
             raise TimeoutError(f"no room within {timeout} s") from None
         finally:
-            with self._lock:
-                self._waiting -= 1
+            self._waiting.pop()
         if self._ended:
             self._room.put(None)  # for the next who waits
             raise Closed
@@ -111,9 +125,10 @@ class Channel(Generic[T]):
 
     def poke(self) -> None:
         """Let everybody who waits for room look again."""
-        for _ in range(self._waiting):
+        for _ in range(len(self._waiting)):
             self._room.put(None)
-        _call(self.room_listeners)
+        if self.room_listeners:
+            _call(self.room_listeners)
 
     def resize(self, size: int) -> None:
         """From now on hold ``size`` items; with more inside, nobody gets in until there are fewer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
 
 from atoll.errors import PipelineError
@@ -14,7 +14,7 @@ from atoll.run.recovery import Recovery, StallError
 from atoll.run.stats import Meter
 from atoll.run.trace import Trace
 from atoll.run.unit import Unit, device_name
-from atoll.run.wiring import Array, Interpreter, StageWiring
+from atoll.run.wiring import Array, StageWiring
 
 
 class StageError(PipelineError):
@@ -62,6 +62,7 @@ class Segment:
         allocator: Allocator,
         recovery: Recovery,
         on_failure: Callable[[StageError], bool],
+        on_crash: Callable[[], object],
         trace: Trace | None,
     ) -> None:
         self.number = number
@@ -71,10 +72,11 @@ class Segment:
         self.allocator = allocator
         self.recovery = recovery
         self.on_failure = on_failure
+        self.on_crash = on_crash
         self.trace = trace
         self.merge = Merge(sink, len(units) * WINDOW_PER_REPLICA) if len(units) > 1 else None
         self.workers = [Worker(self, replica, unit) for replica, unit in enumerate(units)]
-        self._alive = len(units)
+        self._alive = self._staying = len(units)
         self._lock = threading.Lock()
 
     @property
@@ -82,10 +84,13 @@ class Segment:
         """How many items can be inside, in the hands of the workers and waiting for their turn to leave."""
         return self.merge.window if self.merge else 1
 
-    @property
-    def alone(self) -> bool:
-        """Whether only one worker is left."""
-        return self._alive == 1
+    def spare_me(self) -> bool:
+        """Whether a worker may end before its time: not the last one."""
+        with self._lock:
+            if self._staying == 1:
+                return False
+            self._staying -= 1
+            return True
 
     def abort(self) -> None:
         """Let the workers take nothing more; never blocks nor locks."""
@@ -102,22 +107,16 @@ class Segment:
             self.abort()  # nobody reads it any more: whoever writes to it must not wait
             self.sink.finish()
 
-    def replaced(self, unit: Unit) -> Unit:
-        """Another unit for one that failed; the same one when there is none and it may still work.
+    def replaced(self, unit: Unit) -> Unit | None:
+        """Another unit for one that failed; when there is none, the same one, unless it hangs.
 
-        Raises what re-opening the device raises, and :class:`StallError` when it hangs and there is no other.
+        Raises what re-opening the device and allocating its tensors raises.
         """
         interpreter = self.recovery.other(self.number, unit.interpreter)
-        if interpreter is not None:
-            return self.unit(interpreter, unit.device)
-        if unit.stalled:
-            raise StallError("it hangs, and there is no other device", "Give spares, or reopen.")
-        return unit
-
-    def unit(self, interpreter: Interpreter, device: str) -> Unit:
-        """An interpreter that was opened or put in while the pipeline runs; its tensors are allocated here."""
+        if interpreter is None:
+            return None if unit.stalled else unit
         interpreter.allocate_tensors()
-        return Unit(interpreter, self.wiring, self.allocator, device_name(interpreter) or device)
+        return Unit(interpreter, self.wiring, self.allocator, device_name(interpreter) or unit.device)
 
 
 class Worker:
@@ -146,6 +145,9 @@ class Worker:
             self._loop()
         except (Closed, Abandoned):
             pass
+        except BaseException:  # a fault of ours: nobody shall wait for what this thread had
+            self.segment.on_crash()
+            raise
         finally:
             if not self._abandoned:
                 self.segment.leave()
@@ -206,6 +208,7 @@ class Worker:
             for name in self.segment.wiring.drops:
                 del tensors[name]
             tensors.update(given)
+            item.attempts = 0
 
     def _recover(self, item: Item, cause: BaseException) -> dict[str, Array] | None:
         """Try again as the policy says; None when that failed too, and then the item carries its error."""
@@ -215,8 +218,12 @@ class Worker:
             item.attempts += 1
             try:
                 self._watch(item)
-                self.unit = segment.replaced(self.unit)
-                given = self._run(self.unit, item)
+                unit = segment.replaced(self.unit)
+                if unit is None:
+                    self._claim()
+                    break
+                self.unit = unit
+                given = self._run(unit, item)
                 self._claim()
                 self.meter.retries += 1
                 return given
@@ -226,13 +233,15 @@ class Worker:
                 self._claim()
                 self.meter.failures += 1
                 cause = again
-        if segment.recovery.on_error == "retry" and (given := self._borrow(item)) is not None:
-            return given
+        if segment.recovery.on_error == "retry":
+            borrowed = self._borrow(item)
+            if borrowed is not None:
+                return borrowed
         if self.unit.stalled and segment.recovery.on_error != "stop":
             self._renew()
         item.tensors.clear()
         item.error = StageError(segment.number, item.number, cause, self.unit.device)
-        self._serving = segment.on_failure(item.error) and (not self.unit.stalled or segment.alone)
+        self._serving = segment.on_failure(item.error) and not (self.unit.stalled and segment.spare_me())
         return None
 
     def _borrow(self, item: Item) -> dict[str, Array] | None:
@@ -253,17 +262,18 @@ class Worker:
                 self._claim()
                 continue
             self.meter.retries += 1
-            self._serving = self.segment.alone
+            self._serving = not self.segment.spare_me()
             return given
         return None
 
     def _renew(self) -> None:
         """A device for the items to come, in place of one that hangs; without one they all fail."""
+        reason = "give spares, or reopen"
         try:
-            self.unit = self.segment.replaced(self.unit)
+            other = self.segment.replaced(self.unit)
         except Exception as cause:
-            hung = self.unit
-            self.unit = _Hanging(hung, cause)
+            other, reason = None, str(cause)
+        self.unit = other or _Hanging(self.unit, reason)
 
     def _watch(self, item: Item) -> None:
         if self._watched:
@@ -277,6 +287,10 @@ class Worker:
                 raise Abandoned
             self._since = 0
             self._item = None
+
+    @property
+    def abandoned(self) -> bool:
+        return self._abandoned
 
     def overdue(self, limit: int) -> Item | None:
         """The item that the worker is at since before ``limit``; from then on it is the caller's."""
@@ -300,14 +314,12 @@ class Worker:
 class _Hanging(Unit):
     """What is left of a unit that hangs: it fails at once, with the reason why there is no other."""
 
-    __slots__ = ("_cause",)
-
-    def __init__(self, hung: Unit, cause: Exception) -> None:
+    def __init__(self, hung: Unit, reason: str) -> None:
         self.interpreter = hung.interpreter
         self.device = hung.device
         self.stalled = True
         self.lock = threading.Lock()
-        self._cause = cause
+        self._reason = reason
 
-    def run(self, tensors: object) -> dict[str, Array]:
-        raise StallError(f"the device hangs since an earlier item, and there is no other: {self._cause}")
+    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:  # noqa: ARG002
+        raise StallError(f"the device hangs since an earlier item, and there is no other ({self._reason})")

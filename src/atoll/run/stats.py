@@ -30,16 +30,24 @@ class StageStats:
     busy_share: float
     queued: int
     """Items that waited in front of the stage when this was read."""
+    replica: int = 0
+    device: str = ""
+    """Name of the device, "" when its interpreter does not tell."""
+    failures: int = 0
+    """How often its interpreters raised or hung."""
+    retries: int = 0
+    """How many items it got right at a later attempt."""
 
 
 class Meter:
     """Counts of durations in logarithmic buckets; written by one thread, read by any."""
 
-    __slots__ = ("buckets", "busy", "count", "wait_input", "wait_output")
+    __slots__ = ("buckets", "busy", "count", "failures", "retries", "wait_input", "wait_output")
 
     def __init__(self) -> None:
         self.buckets = [0] * _BUCKETS
         self.count = self.busy = self.wait_input = self.wait_output = 0
+        self.failures = self.retries = 0
 
     def record(self, wait_input: int, busy: int, wait_output: int) -> None:
         """Add one item's times in ns."""
@@ -65,7 +73,7 @@ class Meter:
                 result.append(_middle(index))
         return result
 
-    def read(self, segment: int, queued: int) -> StageStats:
+    def read(self, segment: int, queued: int, replica: int = 0, device: str = "") -> StageStats:
         count, busy, wait_input, wait_output = self.count, self.busy, self.wait_input, self.wait_output
         p50, p95, p99 = self.percentiles(0.5, 0.95, 0.99)
         return StageStats(
@@ -80,6 +88,10 @@ class Meter:
             wait_output_s=wait_output / 1e9,
             busy_share=busy / max(busy + wait_input + wait_output, 1),
             queued=queued,
+            replica=replica,
+            device=device,
+            failures=self.failures,
+            retries=self.retries,
         )
 
 

@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from atoll.errors import PipelineError
 from atoll.run.pool import Allocator
 from atoll.run.wiring import Array, Interpreter, StageWiring, TensorSpec
@@ -19,8 +17,6 @@ class Unit:
     Outputs are copied straight from the interpreter's memory where it lets one see it (LiteRT's ``tensor``), else
     taken from ``get_tensor``. No view is kept: LiteRT refuses to run while there is one.
     """
-
-    __slots__ = ("_allocate", "_fetches", "_invoke", "_reads", "_set_tensor", "device", "interpreter", "lock", "stalled")
 
     def __init__(self, interpreter: Interpreter, wiring: StageWiring, allocator: Allocator, device: str = "") -> None:
         self.interpreter = interpreter
@@ -34,7 +30,9 @@ class Unit:
         inputs = _indices(interpreter.get_input_details(), wiring.reads, "needs")
         outputs = _indices(interpreter.get_output_details(), wiring.fetches, "gives")
         self._reads = [(spec.name, index) for spec, index in zip(wiring.reads, inputs)]
-        self._fetches = [(spec, *_access(interpreter, spec, index)) for spec, index in zip(wiring.fetches, outputs)]
+        self._fetches = [
+            (spec, spec.shape, *_access(interpreter, spec, index)) for spec, index in zip(wiring.fetches, outputs)
+        ]
 
     def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name; the arrays belong to the caller. Raises whatever the interpreter raises."""
@@ -42,19 +40,19 @@ class Unit:
         for name, index in self._reads:
             set_tensor(index, tensors[name])
         self._invoke()
-        given = {}
-        for spec, look, copy in self._fetches:
+        given, allocate = {}, self._allocate
+        for spec, shape, look, copy in self._fetches:
             if look is None:
                 given[spec.name] = copy()
                 continue
-            array = self._allocate(spec)
             view = look()
-            if view.shape == spec.shape:
-                np.copyto(array, view)
+            if view.shape == shape:
+                array = allocate(spec)
+                array[...] = view
             else:  # an output whose size depends on the values
                 array = view.copy()
-            del view
             given[spec.name] = array
+            del view
         return given
 
 

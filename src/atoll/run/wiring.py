@@ -131,9 +131,7 @@ def wire(
     stages = tuple(
         StageWiring(
             reads=tuple(segment.inputs.values()),
-            fetches=tuple(
-                spec for spec in segment.outputs.values() if spec.name in kept or spec.name in last_use
-            ),
+            fetches=tuple(spec for spec in segment.outputs.values() if spec.name in kept or spec.name in last_use),
             drops=tuple(
                 spec.name for spec in segment.inputs.values() if last_use[spec.name] == i and spec.name not in kept
             ),

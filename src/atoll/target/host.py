@@ -19,7 +19,7 @@ from atoll.files import map_file
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 _PROFILES = resources.files("atoll.target") / "hosts"
 _SHARED = "chip"
@@ -181,7 +181,9 @@ def dump_target(target: Target) -> str:
             value, source = getattr(record, item.name), target.sources.get(f"{table}.{item.name}", "")
             shown = _quoted(value) if isinstance(value, str) else repr(value)
             lines.append(
-                f"{item.name} = {{ value = {shown}, source = {_quoted(source)} }}" if source else f"{item.name} = {shown}"
+                f"{item.name} = {{ value = {shown}, source = {_quoted(source)} }}"
+                if source
+                else f"{item.name} = {shown}"
             )
     return "\n".join(lines) + "\n"
 
@@ -194,7 +196,8 @@ _T = TypeVar("_T")
 
 @functools.cache
 def _built_in(name: str) -> Mapping[str, Any]:
-    return tomllib.loads((_PROFILES / f"{name}.toml").read_text("utf-8"))
+    document: Mapping[str, Any] = tomllib.loads((_PROFILES / f"{name}.toml").read_text("utf-8"))
+    return document
 
 
 def _target(document: Mapping[str, Any], origin: str, name: str) -> Target:
@@ -230,9 +233,7 @@ def _merged(document: Mapping[str, Any], base: Mapping[str, Any], table: str, or
     return {**base.get(table, {}), **own}
 
 
-def _table(
-    kind: type[_T], table: str, given: Mapping[str, Any], origin: str, sources: dict[str, str]
-) -> _T:
+def _table(kind: type[_T], table: str, given: Mapping[str, Any], origin: str, sources: dict[str, str]) -> _T:
     wanted: tuple[Field[Any], ...] = fields(kind)  # type: ignore[arg-type]
     _known(given, {item.name for item in wanted}, origin, f"[{table}] ")
     values: dict[str, Any] = {}
@@ -253,9 +254,9 @@ def _table(
 
 def _checked(item: Field[Any], value: object, key: str, origin: str) -> float | str:
     if not item.metadata:
-        if value not in LINE_RATES_MB_S:
+        if not isinstance(value, str) or value not in LINE_RATES_MB_S:
             raise UsageError(f"{origin}: {key} is {value!r}", f"It must be one of {', '.join(LINE_RATES_MB_S)}.")
-        return str(value)
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UsageError(f"{origin}: {key} is {value!r}, not a number", "Give a finite number without quotes.")
     minimum, above, maximum = (item.metadata[name] for name in ("minimum", "above", "maximum"))

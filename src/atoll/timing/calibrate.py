@@ -68,7 +68,8 @@ def calibrate(
     """
     if len(measurements) < 2:
         raise UsageError(
-            f"{len(measurements)} runs are too few to calibrate a host", "Measure at least two models of different size."
+            f"{len(measurements)} runs are too few to calibrate a host",
+            "Measure at least two models of different size.",
         )
     for run in measurements:
         if not run.ms > 0 or (run.first_ms is not None and not run.first_ms > 0):

@@ -68,9 +68,7 @@ class Demand:
     """By operator that no region holds."""
 
 
-def demand(
-    graph: Graph, regions: Sequence[Sequence[int]], parameters: Mapping[int, ParameterUse]
-) -> Demand:
+def demand(graph: Graph, regions: Sequence[Sequence[int]], parameters: Mapping[int, ParameterUse]) -> Demand:
     """What one inference of ``graph`` asks for.
 
     Args:
@@ -89,9 +87,7 @@ def demand(
     return Demand(work, uses, tuple(_region(graph, tuple(r), work, uses) for r in regions), hosted)
 
 
-def _region(
-    graph: Graph, region: tuple[int, ...], work: Sequence[Work], uses: Sequence[ParameterUse]
-) -> RegionDemand:
+def _region(graph: Graph, region: tuple[int, ...], work: Sequence[Work], uses: Sequence[ParameterUse]) -> RegionDemand:
     entering, leaving = boundary(graph, region)
     outputs = [graph.tensors[i] for i in leaving]
     return RegionDemand(
@@ -135,4 +131,3 @@ def _padded_bytes(tensor: Tensor) -> int:
 
 def _channels(tensor: Tensor) -> int:
     return tensor.shape[-1] if tensor.shape else 1
-

@@ -146,12 +146,12 @@ def price(
     if instruction_bytes is not None and len(instruction_bytes) != len(wanted.regions):
         raise ValueError(f"{len(instruction_bytes)} instruction sizes for {len(wanted.regions)} regions")
     operators = tuple(
-        _on_cpu(index, wanted, target, cpu_ms)
-        if index in wanted.hosted
-        else _on_tpu(index, wanted, target, clock_mhz)
+        _on_cpu(index, wanted, target, cpu_ms) if index in wanted.hosted else _on_tpu(index, wanted, target, clock_mhz)
         for index in range(len(wanted.work))
     )
-    sizes = instruction_bytes or [estimated_instruction_bytes(region, target) for region in wanted.regions]
+    sizes: Sequence[float] = instruction_bytes or [
+        estimated_instruction_bytes(region, target) for region in wanted.regions
+    ]
     regions = tuple(
         _region(region, [operators[i] for i in region.operators], target, size)
         for region, size in zip(wanted.regions, sizes)

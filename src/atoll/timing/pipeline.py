@@ -1,4 +1,4 @@
-"""The timings of segments on their devices → :class:`PipelineTiming`: latency and rate of the pipeline, in closed form."""
+"""Timings of segments, one device or more each → :class:`PipelineTiming`: the pipeline's latency and rate."""
 
 from __future__ import annotations
 

@@ -112,9 +112,21 @@ class _Run:
     """The state of a run. Items in a queue or at work are known by the time at which they were accepted."""
 
     def __init__(
-        self, stages: Sequence[PipelineStage], items: int, queue_size: int, arrival: int, tick: float, trace: int
+        self,
+        stages: Sequence[PipelineStage],
+        items: int,
+        queue_size: int,
+        arrival: int,
+        tick: float,
+        trace: int,
     ) -> None:
-        self.count, self.items, self.room, self.arrival, self.tick = len(stages), items, queue_size, arrival, tick
+        self.count, self.items, self.room, self.arrival, self.tick = (
+            len(stages),
+            items,
+            queue_size,
+            arrival,
+            tick,
+        )
         self.host = [round(stage.host_ms / tick) for stage in stages]
         self.device = [round(stage.device_ms / tick) for stage in stages]
         self.idle = [stage.replicas for stage in stages]
@@ -221,7 +233,11 @@ class _Run:
     def _state(self) -> tuple[object, ...]:
         """All that the future depends on, counted from now."""
         now, first = self.now, self.done[-1]
-        source = (-1, 0) if self._crowded(self.arrived - self.accepted) else (self._next_arrival() - now, self.arrived - first)
+        source = (
+            (-1, 0)
+            if self._crowded(self.arrived - self.accepted)
+            else (self._next_arrival() - now, self.arrived - first)
+        )
         return (
             tuple(sorted((t - now, i - first, k, s, a - now) for t, i, k, s, a in self.events if k != _ARRIVAL)),
             source,

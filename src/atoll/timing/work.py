@@ -9,8 +9,24 @@ from dataclasses import dataclass
 from atoll.ir.graph import Graph, Operator, Tensor
 from atoll.target.chip import EDGE_TPU
 
-_CHANNELS_PER_WORD = 4  # a lane multiplies four 8-bit input channels per cycle (../shared/facts/memory.md: 4-byte words)
-_GRIDS = ((1, 1), (2, 2), (2, 3), (3, 3), (3, 4), (4, 4), (4, 6), (6, 6), (6, 8), (8, 8), (8, 12), (12, 12), (16, 16))
+_CHANNELS_PER_WORD = (
+    4  # a lane multiplies four 8-bit input channels per cycle (../shared/facts/memory.md: 4-byte words)
+)
+_GRIDS = (
+    (1, 1),
+    (2, 2),
+    (2, 3),
+    (3, 3),
+    (3, 4),
+    (4, 4),
+    (4, 6),
+    (6, 6),
+    (6, 8),
+    (8, 8),
+    (8, 12),
+    (12, 12),
+    (16, 16),
+)
 """Spatial passes in the order in which they are tried; ../shared/facts/timing.md names the first five refinements."""
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from atoll.errors import UsageError
 from atoll.ir.graph import Model
-from atoll.zoo import dense_prediction, efficientnet, inception, mobilenet, resnet
+from atoll.zoo import dense_prediction, efficientnet, embedding, inception, mobilenet, resnet
 from atoll.zoo.calibrate import calibrate
 from atoll.zoo.network import Network
 from atoll.zoo.quantize import quantize
@@ -62,7 +62,26 @@ def _recipes() -> dict[str, Recipe]:
     offer("ssd_mobilenet_v1", "SSD on MobileNetV1: boxes and class scores of 1917 anchors", 300, ssd)
     unet = functools.partial(dense_prediction.unet, "unet_small", 16, 3)
     offer("unet_small", "U-Net of width 16: a mask of the image's size", 128, unet)
+    for name in _CLASSIFIERS:
+        whole = recipes[name]
+        for suffix, title, cut in (
+            ("embedding", "without its classes: ends with the embedding", embedding.extractor),
+            ("l2", "with an L2 norm before its last layer, for imprinting", embedding.imprintable),
+        ):
+            declare = functools.partial(_derived, whole, cut, f"{name}_{suffix}")
+            offer(f"{name}_{suffix}", f"{whole.description}, {title}", whole.resolution, declare)
     return recipes
+
+
+_CLASSIFIERS = (
+    *("mobilenet_v1_0.25_128", "mobilenet_v1_1.0_224", "mobilenet_v2_0.35_96", "mobilenet_v2_1.0_224"),
+    *("resnet50", "efficientnet_lite0"),
+)
+"""Those of which there are embedding extractors."""
+
+
+def _derived(whole: Recipe, cut: Callable[[Network, str], Network], name: str, resolution: int) -> Network:
+    return cut(whole.declare(resolution), name)
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(_recipes())

@@ -113,6 +113,14 @@ def _logistic(layer: Layer, x: Array) -> Array:  # noqa: ARG001
     return np.asarray(1 / (1 + np.exp(-x)), np.float32)
 
 
+def _l2_normalization(layer: Layer, x: Array) -> Array:  # noqa: ARG001
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-6), np.float32)
+
+
+def _mul(layer: Layer, x: Array) -> Array:
+    return np.asarray(x * np.float32(layer.factor), np.float32)
+
+
 def activate(activation: Activation, x: Array) -> Array:
     """The activation function, in place."""
     if activation is Activation.RELU:
@@ -127,8 +135,8 @@ class Kind:
     """A kind of layer: its option table, its version for int8 per-channel models, and how to compute it.
 
     ``linear`` is set for layers with weights (they compute without bias and activation), ``forward`` for the rest.
-    ``same_scale``: inputs and outputs share scale and zero point; ``unit``: the output has scale 1/256 and zero
-    point -128 (both from the TFLite 8-bit quantisation specification).
+    ``same_scale``: inputs and outputs share scale and zero point; ``fixed``: the scale and zero point that the output
+    must have (both from the TFLite 8-bit quantisation specification).
     """
 
     options_type: str
@@ -136,7 +144,10 @@ class Kind:
     forward: Callable[..., Array] | None = None
     linear: Callable[[Layer, Array, Array], Array] | None = None
     same_scale: bool = False
-    unit: bool = False
+    fixed: tuple[float, int] | None = None
+
+
+_PROBABILITY = (1 / 256, -128)
 
 
 # Versions: what the TensorFlow converter writes for int8 (tensorflow/lite/tools/versioning/op_version.cc).
@@ -153,7 +164,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "MEAN": Kind("ReducerOptions", 2, _mean),
         "RESHAPE": Kind("ReshapeOptions", 1, _reshape, same_scale=True),
         "RESIZE_NEAREST_NEIGHBOR": Kind("ResizeNearestNeighborOptions", 3, _upsample, same_scale=True),
-        "SOFTMAX": Kind("SoftmaxOptions", 2, _softmax, unit=True),
-        "LOGISTIC": Kind("", 2, _logistic, unit=True),
+        "SOFTMAX": Kind("SoftmaxOptions", 2, _softmax, fixed=_PROBABILITY),
+        "LOGISTIC": Kind("", 2, _logistic, fixed=_PROBABILITY),
+        "L2_NORMALIZATION": Kind("L2NormOptions", 2, _l2_normalization, fixed=(1 / 128, 0)),
+        "MUL": Kind("MulOptions", 2, _mul),
     }
 )

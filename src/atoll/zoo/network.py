@@ -37,7 +37,8 @@ class Layer:
     """One operator and its output (float32, NHWC, batch 1); also the handle later layers take as their input.
 
     ``filter`` is the shape of the weights as TFLite stores them (OHWI, 1HWO, OI), empty for a layer without;
-    ``constant`` is the int32 operand of operators that have one (paddings, axes, shape, size);
+    ``constant`` is the int32 operand of operators that have one (paddings, axes, shape, size); ``factor`` is the real
+    number that a MUL multiplies with;
     ``gain`` is the standard deviation that calibration gives the output before its activation.
     """
 
@@ -50,6 +51,7 @@ class Layer:
     constant: npt.NDArray[np.int32] | None = None
     batch_norm: bool = False
     gain: float = 1.0
+    factor: float = 0.0
 
     @property
     def activation(self) -> Activation:
@@ -113,6 +115,15 @@ class Network:
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(layer.macs for layer in self.layers)
+
+    def up_to(self, last: str, name: str) -> Network:
+        """A network ``name`` of the layers up to ``last``, without outputs yet; later layers of neither touch the other."""
+        net = Network(name, self.input.shape[1:])  # type: ignore[arg-type]
+        net.input = self.input
+        end = [layer.name for layer in self.layers].index(last) + 1
+        net.layers = self.layers[:end]
+        net._names.update(layer.name for layer in net.layers)
+        return net
 
     def conv(
         self,
@@ -208,6 +219,15 @@ class Network:
         """Sigmoid of every element."""
         return self._append(name, "LOGISTIC", (x,), x.shape)
 
+    def l2_normalization(self, x: Layer, name: str) -> Layer:
+        """The vector of unit length along the innermost dimension."""
+        return self._append(name, "L2_NORMALIZATION", (x,), x.shape, {"fused_activation_function": int(Activation.NONE)})
+
+    def scale(self, x: Layer, name: str, factor: float) -> Layer:
+        """Every element times the positive number ``factor``."""
+        options = {"fused_activation_function": int(Activation.NONE)}
+        return self._append(name, "MUL", (x,), x.shape, options, factor=factor)
+
     def _pool(self, kind: str, x: Layer, name: str, kernel: int, stride: int, padding: Padding) -> Layer:
         shape = (*_window(x, (kernel, kernel), stride, padding), x.channels)
         size = {"filter_width": kernel, "filter_height": kernel}
@@ -224,10 +244,11 @@ class Network:
         constant: npt.NDArray[np.int32] | None = None,
         batch_norm: bool = False,
         gain: float = 1.0,
+        factor: float = 0.0,
     ) -> Layer:
         assert name not in self._names, f"two layers of {self.name} are called {name}"
         self._names.add(name)
-        layer = Layer(name, kind, inputs, shape, options, filter_, constant, batch_norm, gain)
+        layer = Layer(name, kind, inputs, shape, options, filter_, constant, batch_norm, gain, factor)
         self.layers.append(layer)
         return layer
 

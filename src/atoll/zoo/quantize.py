@@ -13,10 +13,6 @@ from atoll.zoo.calibrate import Calibrated, Weights
 from atoll.zoo.kernels import KINDS
 from atoll.zoo.network import Layer, Network
 
-_UNIT = (np.float32(1 / 256), -128)
-"""Scale and zero point of softmax and logistic outputs, fixed by the specification."""
-
-
 def quantize(calibrated: Calibrated, description: str) -> Model:
     """Weights per channel and symmetric, biases int32 of scale input · weights, activations int8 with a zero point."""
     network = calibrated.network
@@ -44,7 +40,7 @@ def activation_parameters(
     for layer in network.layers:
         if KINDS[layer.kind].same_scale:
             for source in layer.inputs:
-                assert source is network.input or not KINDS[source.kind].unit, f"{layer.name}: needs a QUANTIZE"
+                assert source is network.input or not KINDS[source.kind].fixed, f"{layer.name}: needs a QUANTIZE"
                 group[root(layer)] = root(source)
 
     tensors = [network.input, *network.layers]
@@ -53,8 +49,11 @@ def activation_parameters(
         low, high = limits.get(root(layer), (0.0, 0.0))  # zero is always in the range: padding needs it
         least, greatest = ranges[layer.name]
         limits[root(layer)] = min(low, least), max(high, greatest)
-    fixed = {layer for layer in network.layers if KINDS[layer.kind].unit}
-    return {layer: _UNIT if layer in fixed else _affine(*limits[root(layer)]) for layer in tensors}
+    parameters = {layer: _affine(*limits[root(layer)]) for layer in tensors}
+    for layer in network.layers:
+        if (fixed := KINDS[layer.kind].fixed) is not None:
+            parameters[layer] = np.float32(fixed[0]), fixed[1]
+    return parameters
 
 
 def _affine(low: float, high: float) -> tuple[np.float32, int]:
@@ -85,6 +84,8 @@ class _Emitter:
         inputs = [self.index[source] for source in layer.inputs]
         if layer.constant is not None:
             inputs.append(self._constant(f"{layer.name}/operand", layer.constant, DType.INT32))
+        if layer.factor:
+            inputs.append(self._factor(layer))
         if layer.filter:
             inputs += self._weights_and_bias(layer)
         kind = KINDS[layer.kind]
@@ -92,6 +93,11 @@ class _Emitter:
         self.operators.append(
             Operator(layer.kind, tuple(inputs), outputs, layer.options, kind.options_type, kind.version)
         )
+
+    def _factor(self, layer: Layer) -> int:
+        """The constant that a MUL multiplies with, at the end of the int8 range."""
+        scale = Quantization(np.array([layer.factor / 127], np.float32), np.zeros(1, np.int64))
+        return self._constant(f"{layer.name}/factor", np.array([127], np.int8), DType.INT8, scale)
 
     def _weights_and_bias(self, layer: Layer) -> list[int]:
         weights = self.weights[layer.name]

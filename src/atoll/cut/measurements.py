@@ -1,0 +1,148 @@
+"""A function that compiles and measures one segment → the same function, which never does so twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from atoll.errors import PartitionError
+from atoll.files import write_file
+
+SCHEMA = "atoll.measurements/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A segment that does not compile or run, and what the compiler or the device said."""
+
+    reason: str
+
+
+Measured = float | Failure
+"""Seconds per inference, or why there are none."""
+Measure = Callable[[int, int], Measured]
+"""``measure(start, end)`` compiles operators ``start ... end - 1`` and runs them on a device. It raises an
+:class:`atoll.errors.AtollError` when it cannot go on at all (no device is left): what was measured stays remembered."""
+Store = MutableMapping[str, Measured]
+
+
+class Recorder:
+    """Measures each segment once within one search, and knows what the others cost."""
+
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
+        self.measured: dict[tuple[int, int], Measured] = {}
+
+    def __call__(self, start: int, end: int) -> float:
+        """Seconds; inf for a segment that failed."""
+        if (start, end) not in self.measured:
+            self.measured[start, end] = self._measure(start, end)
+        found = self.measured[start, end]
+        return math.inf if isinstance(found, Failure) else found
+
+    @property
+    def calls(self) -> int:
+        """How many segments were asked for."""
+        return len(self.measured)
+
+    @property
+    def failures(self) -> dict[tuple[int, int], Failure]:
+        return {segment: found for segment, found in self.measured.items() if isinstance(found, Failure)}
+
+
+def remembered(measure: Measure, store: Store, key: Callable[[int, int], str]) -> Measure:
+    """``measure``, asked only for segments whose key is not in the store; its answers go there at once."""
+
+    def look_up(start: int, end: int) -> Measured:
+        name = key(start, end)
+        if name not in store:
+            store[name] = measure(start, end)
+        return store[name]
+
+    return look_up
+
+
+def measurement_key(content: bytes | memoryview, compiler: str, kind: str, bus: str) -> str:
+    """The name of one measurement: the segment's model file, the compiler with its version and options, the kind of
+    device and the bus. SHA-256, hexadecimal."""
+    digest = hashlib.sha256()
+    for part in (compiler.encode(), kind.encode(), bus.encode(), content):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+class MeasurementFile(MutableMapping[str, Measured]):
+    """Measurements in a JSON file that several processes may share.
+
+    Every change is written aside and renamed, under a lock and on top of what others have written meanwhile.
+
+    Raises:
+        PartitionError: the file is not one of measurements.
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._content = self._read()
+
+    def __getitem__(self, key: str) -> Measured:
+        return self._content[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __setitem__(self, key: str, value: Measured) -> None:
+        self._change(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        del self._content[key]
+        self._change(key, None)
+
+    def _change(self, key: str, value: Measured | None) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock"):
+            content = {**self._content, **self._read()}
+            if value is None:
+                content.pop(key, None)
+            else:
+                content[key] = value
+            rows = {k: _as_json(v) for k, v in sorted(content.items())}
+            write_file(self.path, json.dumps({"schema": SCHEMA, "measurements": rows}, indent=1) + "\n")
+            self._content = content
+
+    def _read(self) -> dict[str, Measured]:
+        try:
+            document = json.loads(self.path.read_bytes())
+            if document["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {document['schema']!r}, not {SCHEMA!r}")
+            return {str(key): _from_json(row) for key, row in document["measurements"].items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise PartitionError(
+                f"{self.path} is not a file of measurements: {error}", "Move it away: it will be made anew."
+            ) from error
+
+
+def _as_json(value: Measured) -> dict[str, Any]:
+    return {"failure": value.reason} if isinstance(value, Failure) else {"seconds": value}
+
+
+def _from_json(row: dict[str, Any]) -> Measured:
+    if "failure" in row:
+        return Failure(str(row["failure"]))
+    seconds = float(row["seconds"])
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"a measurement of {seconds} seconds")
+    return seconds

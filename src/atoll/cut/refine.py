@@ -1,0 +1,178 @@
+"""Modelled costs and a function that measures one segment → cuts that are best as measured, after few measurements.
+
+Each round looks at two solutions: the one expected to be best, with measured costs where there are some and corrected
+ones elsewhere, and the best under optimistic costs. The first is measured until it is known whether it is as good as
+expected; then measurements go to the second, until even optimism promises nothing better than the tolerance.
+
+What "proven" means: no way to cut is better by more than the tolerance unless some segment costs less than its
+optimistic cost, which is ``CONFIDENCE`` standard deviations below what :mod:`atoll.cut.belief` expects of it, and at
+least the model's cost divided by the spread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from atoll.cut.belief import Belief
+from atoll.cut.edges import Floats
+from atoll.cut.fleet import Fleet, Goal
+from atoll.cut.measurements import Failure, Measure, Recorder
+from atoll.cut.search import Path, best_path
+from atoll.errors import PartitionError
+
+CONFIDENCE = 1.5
+"""A better path needs all its segments to cost that much less than expected at once, not only one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """The best cuts all of whose segments were measured."""
+
+    cuts: tuple[int, ...]
+    seconds: tuple[float, ...]
+    lower_bound: float
+    """No bottleneck below this is possible under the optimistic costs (seconds)."""
+    proven: bool
+    """Whether the result is within the tolerance of the bound; if not, the effort was limited."""
+    measurements: int
+    failures: dict[tuple[int, int], Failure]
+
+    @property
+    def bottleneck(self) -> float:
+        return max(self.seconds)
+
+
+def refined_cuts(
+    positions: Sequence[int],
+    model: Callable[[int, int], float],
+    operators: Sequence[float],
+    measure: Measure,
+    segments: int,
+    *,
+    at_least: int = 1,
+    spread: float = 2.0,
+    tolerance: float = 0.02,
+    is_over: Callable[[int], bool] = lambda _measurements: False,
+) -> Refined:
+    """The cuts into at most ``segments`` pieces that make the slowest one as quick as possible, as measured.
+
+    Args:
+        positions: 0, the places where cutting is allowed, and the number of operators, ascending.
+        model: ``model(start, end)``: modelled seconds of a segment, inf when it is impossible.
+        operators: modelled seconds of each operator by itself.
+        measure: compiles and runs one segment; called once at most for each.
+        spread: the factor by which the model may be wrong about an operator, either way.
+        tolerance: the share of the bound within which the result has to be.
+        is_over: asked with the number of measurements before each but the first ``segments``; true
+            ends the search once one way to cut is measured completely.
+
+    Raises:
+        PartitionError: there are fewer places, or every way to cut has a segment that fails.
+        AtollError: whatever ``measure`` raises; what it measured is in its store.
+    """
+    if not 1 <= at_least <= segments or segments > len(positions) - 1:
+        raise PartitionError(
+            f"the model cannot be cut into {segments} segments: it has {len(positions) - 2} places to cut",
+            f"Ask for 1 to {len(positions) - 1} segments.",
+        )
+    search = _Refinement(positions, Belief(positions, model, operators, spread), Recorder(measure), spread)
+    search.fleet, search.at_least = Fleet.of(segments), at_least
+    while True:
+        expected = search.best(0.0)
+        if expected is None:
+            break
+        missing = search.unmeasured(expected)
+        known = search.incumbent()
+        lower = 0.0
+        if known is not None and known.bottleneck <= expected.bottleneck * (1 + tolerance):
+            optimistic = search.best(CONFIDENCE)
+            lower = min(known.bottleneck, optimistic.bottleneck if optimistic else math.inf)
+            if known.bottleneck <= lower * (1 + tolerance) or optimistic is None:
+                return search.result(known, lower, proven=True)
+            missing = search.unmeasured(optimistic)
+        if search.measure.calls >= segments and is_over(search.measure.calls):
+            while missing and known is None:  # the effort is spent, but something has to come of it
+                search.look_up(missing)
+                missing, known = search.unmeasured(expected), search.incumbent()
+            if known is None:
+                raise PartitionError(
+                    f"the effort allowed was spent on {search.measure.calls} measurements, before there was a result",
+                    "Measurements are remembered: allow more and run it again, and it goes on from there.",
+                )
+            return search.result(known, lower, proven=False)
+        search.look_up(missing)
+    reasons = [failure.reason for failure in search.measure.failures.values()]
+    raise PartitionError(
+        f"no way was found to cut the model into at most {segments} segments that can all be compiled and measured",
+        f"{len(reasons)} segments failed; the last one said: {reasons[-1]}" if reasons else "The model rules all out.",
+    )
+
+
+class _Refinement:
+    """Measured costs by node numbers, and searches over them."""
+
+    fleet: Fleet
+    at_least: int
+
+    def __init__(self, positions: Sequence[int], belief: Belief, measure: Recorder, spread: float) -> None:
+        self.positions, self.belief, self.measure, self._spread = positions, belief, measure, spread
+        self._measured: dict[tuple[int, int], float] = {}
+        nodes = len(positions)
+        self._modelled = np.full((nodes, nodes), math.inf)
+        for tail in range(nodes - 1):
+            for head in range(tail + 1, nodes):
+                self._modelled[tail, head] = belief.modelled(tail, head)
+
+    def best(self, deviations: float) -> Path | None:
+        """The best path when what is not measured costs ``deviations`` standard deviations less than expected."""
+        return self._search(self._with_measured(self._values(deviations)))
+
+    def _search(self, values: Floats) -> Path | None:
+        return best_path(
+            len(self.positions),
+            lambda tail, _kind: values[tail, tail + 1 :],
+            lambda tail, head, _kind: float(values[tail, head]),
+            self.fleet,
+            Goal(at_least=self.at_least),
+            len(self.fleet.devices),
+        )
+
+    def _with_measured(self, values: Floats) -> Floats:
+        for segment, seconds in self._measured.items():
+            values[segment] = seconds
+        return values
+
+    def _values(self, deviations: float) -> Floats:
+        values = np.full_like(self._modelled, math.inf)
+        for tail in range(len(self.positions) - 1):
+            row = self._modelled[tail]
+            heads = np.flatnonzero(np.isfinite(row))
+            if len(heads):
+                expected, deviation = self.belief.predict(tail, heads, row[heads])
+                values[tail, heads] = np.maximum(expected - deviations * deviation, row[heads] / self._spread)
+        return values
+
+    def unmeasured(self, path: Path) -> list[tuple[int, int, float]]:
+        """(tail, head, expected seconds) of the segments that are not measured."""
+        return [(e.tail, e.head, e.seconds) for e in path.edges if (e.tail, e.head) not in self._measured]
+
+    def look_up(self, missing: list[tuple[int, int, float]]) -> None:
+        """Measure the one segment that is expected to take longest: it is the likeliest to refute its path."""
+        tail, head, _ = max(missing, key=lambda segment: segment[2])
+        seconds = self.measure(self.positions[tail], self.positions[head])
+        self._measured[tail, head] = seconds
+        if math.isfinite(seconds):
+            self.belief.learn(tail, head, seconds)
+
+    def incumbent(self) -> Path | None:
+        """The best path of measured segments only."""
+        return self._search(self._with_measured(np.full_like(self._modelled, math.inf)))
+
+    def result(self, path: Path, lower: float, proven: bool) -> Refined:
+        cuts = tuple(self.positions[edge.tail] for edge in path.edges[1:])
+        seconds = tuple(edge.seconds for edge in path.edges)
+        return Refined(cuts, seconds, lower, proven, self.measure.calls, self.measure.failures)

@@ -1,0 +1,1 @@
+"""Inputs and results of common kinds of models."""

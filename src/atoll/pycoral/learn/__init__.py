@@ -1,0 +1,1 @@
+"""Training the last layer on the host."""

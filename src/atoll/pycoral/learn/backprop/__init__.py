@@ -1,0 +1,1 @@
+"""Backpropagation on the last layer."""

@@ -1,0 +1,1 @@
+"""Running a segmented model over several Edge TPUs."""

@@ -1,0 +1,1 @@
+"""Interpreters on Edge TPUs, and label files."""

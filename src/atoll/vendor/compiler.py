@@ -1,0 +1,226 @@
+"""Models in files → the same compiled by the vendor's ``edgetpu_compiler``, side by side, with time limits."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from atoll.vendor.errors import (
+    CompilerFailedError,
+    CompilerInvalidError,
+    CompilerMissingError,
+    CompilerTimeoutError,
+)
+
+VARIABLE = "ATOLL_EDGETPU_COMPILER"
+"""Environment variable that names the vendor's compiler; ``none`` when there shall be none."""
+
+NAME = "edgetpu_compiler"
+
+INSTALL = (
+    "It exists for x86-64 Debian and Ubuntu: add Coral's package source (coral.ai/docs/edgetpu/compiler), then: sudo apt "
+    f"install edgetpu-compiler. One elsewhere is named by {VARIABLE}."
+)
+
+SECONDS = 180
+"""The vendor's own default time limit."""
+
+_GRACE = 10.0
+"""Seconds more than the limit that it gets to notice the limit itself."""
+
+_EXPLANATIONS = {
+    "Model not quantized": "It takes full-integer models only: atoll check says which tensor is float.",
+    "Model could not be parsed": "It knows no operator newer than about TensorFlow 2.5: see the versions in atoll check.",
+    "large activation tensors": "A tensor between two operators does not fit the chip: cut before it, or use a smaller input.",
+    "dynamic-sized tensors": "Fix the shapes of the model before compiling it.",
+    "Model failed in Tflite interpreter": "Check that the model runs in LiteRT: atoll run MODEL --tpus 1.",
+    "Internal compiler error": "The compiler crashed; a cut elsewhere often helps.",
+    "Compilation timeout": "Usually large activations: cut before them, or give it more time.",
+}
+"""What it prints → what to do (../shared/facts/compiler.md, "Failure messages")."""
+
+_HOPELESS = ("Model not quantized", "Model could not be parsed", "Invalid model")
+"""Failures that another stopping point cannot change."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorResult:
+    """One compiled model; ``text`` is the compiler's standard output for a parser."""
+
+    model: Path
+    output: Path
+    log: Path
+    text: str
+    seconds: float
+    searched: bool
+    """It had failed at first, and stops earlier in the graph than it was asked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorCompiler:
+    """An installed compiler of the vendor."""
+
+    path: str
+    version: str
+    """As it says itself, such as 16.0.384591198."""
+
+    def compile(
+        self, model: Path, directory: Path, min_runtime: int | None = None, seconds: int = SECONDS, search: bool = True
+    ) -> VendorResult:
+        """Compile one file into ``directory``.
+
+        When it fails for a reason that an earlier stop may avoid, it is asked once more with ``--search_delegate``
+        (from version 16 on), unless ``search`` is False.
+
+        Raises:
+            CompilerTimeoutError, CompilerFailedError: with what it said, and what that means.
+            CompilerMissingError: it is gone.
+        """
+        begin = time.monotonic()
+        command = [self.path, "-s", "-o", str(directory), "-t", str(seconds)]
+        command += ["-m", str(min_runtime)] if min_runtime is not None else []
+        text, searched = "", False
+        for extra in ([], ["-d"]) if search and self._can_search else ([],):
+            searched = bool(extra)
+            code, text = _run([*command, *extra, str(model)], seconds + _GRACE)
+            output = directory / f"{model.stem}_edgetpu.tflite"
+            if code == 0 and output.is_file():
+                taken = time.monotonic() - begin
+                return VendorResult(model, output, output.with_suffix(".log"), text, taken, searched)
+            if any(reason in text for reason in _HOPELESS):
+                break
+        raise _failure(self, model, text, seconds)
+
+    @property
+    def _can_search(self) -> bool:
+        return int(self.version.partition(".")[0]) >= 16
+
+
+def find_compiler(chosen: str | None = None) -> VendorCompiler | None:
+    """The vendor's compiler: ``chosen``, what ``ATOLL_EDGETPU_COMPILER`` names, or the first one in PATH.
+
+    Our own command of the same name is passed over, also behind wrappers; None when there is no other.
+
+    Raises:
+        CompilerMissingError: one was named and is not there.
+        CompilerInvalidError: what was named is something else, or ours.
+    """
+    named = chosen or os.environ.get(VARIABLE)
+    if named == "none":
+        return None
+    if named:
+        path = shutil.which(named)
+        if path is None:
+            raise CompilerMissingError(f"there is no vendor compiler '{named}'", INSTALL)
+        return _examine(path)
+    for folder in dict.fromkeys(os.environ.get("PATH", os.defpath).split(os.pathsep)):
+        path = shutil.which(NAME, path=folder) if folder else None
+        if path is not None:
+            with contextlib.suppress(CompilerInvalidError):
+                return _examine(path)
+    return None
+
+
+def compile_all(
+    compiler: VendorCompiler,
+    models: Sequence[Path],
+    directory: Path,
+    min_runtime: int | None = None,
+    seconds: int = SECONDS,
+    jobs: int | None = None,
+) -> list[VendorResult]:
+    """Compile several files (the segments of a model), ``jobs`` at a time (default: one for each core).
+
+    Raises:
+        CompilerFailedError: the first failure in the order of ``models``; those not begun are not begun.
+    """
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        running = [pool.submit(compiler.compile, model, directory, min_runtime, seconds) for model in models]
+        try:
+            return [future.result() for future in running]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@functools.lru_cache(maxsize=32)
+def _examine(path: str) -> VendorCompiler:
+    """Ask the command for its version. A Python program names the modules it loads, and so gives ours away."""
+    try:
+        environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=30, env=environment, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise CompilerInvalidError(f"{path} --version does not answer", INSTALL) from error
+    except OSError as error:
+        raise CompilerInvalidError(
+            f"{path} cannot be run: {error.strerror}; the vendor's compiler is for x86-64 Linux only", INSTALL
+        ) from error
+    match = re.search(r"Edge TPU Compiler version ([0-9]{1,9}(?:\.[0-9]{1,12}){1,3})", done.stdout)
+    if re.search(r"\batoll\.", done.stderr):
+        raise CompilerInvalidError(f"{path} is atoll's own command, not the vendor's compiler", INSTALL)
+    if match is None or done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[:1]
+        raise CompilerInvalidError(
+            f"{path} is not the vendor's compiler: it says {said[0][:80] if said else 'nothing'!r}"
+        )
+    return VendorCompiler(path, match[1])
+
+
+def _run(command: list[str], seconds: float) -> tuple[int, str]:
+    """Exit code and output of a command; it and what it started are killed when the time is over."""
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+            errors="replace", start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise CompilerMissingError(f"{command[0]} cannot be run any more: {error.strerror}", INSTALL) from error
+    try:
+        return _outcome(process, seconds)
+    finally:
+        _kill(process)
+
+
+def _outcome(process: subprocess.Popen[str], seconds: float) -> tuple[int, str]:
+    try:
+        text, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        text, _ = process.communicate()
+        return -signal.SIGTERM, f"{text}\nCompilation timeout."
+    if process.returncode < 0:
+        text += f"\nInternal compiler error: killed by signal {-process.returncode}."
+    return process.returncode, text
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:  # its compilation child, too
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _failure(compiler: VendorCompiler, model: Path, text: str, seconds: int) -> CompilerFailedError:
+    hints = [hint for reason, hint in _EXPLANATIONS.items() if reason in text]
+    said = [line.strip() for line in text.splitlines() if any(reason in line for reason in _EXPLANATIONS)]
+    last = [line.strip() for line in text.splitlines() if line.strip()][-1:]
+    what = "; ".join(dict.fromkeys(said)) or (last[0] if last else "it gave no reason")
+    name = f"{model}: the vendor's compiler {compiler.version}"
+    if "Compilation timeout" in text:
+        return CompilerTimeoutError(f"{name} did not finish within {seconds} s", hints[-1])
+    return CompilerFailedError(f"{name} failed: {what}", hints[0] if hints else "atoll check names what may be wrong.")
