@@ -43,8 +43,8 @@ def vela_command(venv: Path) -> list[str]:
     return [str(vela)]
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and the largest resident set, in bytes, of a command or of a child of it."""
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """Wall seconds, largest resident set in bytes, and processor seconds of a command and its children."""
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -52,15 +52,19 @@ def measure(command: list[str]) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)  # wait4 has reaped it
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return seconds, usage.ru_maxrss * 1024.0
+    return seconds, usage.ru_maxrss * 1024.0, usage.ru_utime + usage.ru_stime
 
 
 def best(command: list[str], others: list[str] | None, repeats: int) -> list[dict[str, float]]:
-    """The least wall time and memory of each of two commands, run in turns."""
+    """The least wall time, memory and processor time of each of two commands, run in turns."""
     commands = [command, *([others] if others else [])]
     rounds = [[measure(item) for item in commands] for _ in range(repeats)]
     return [
-        {"seconds": round(min(r[i][0] for r in rounds), 3), "bytes": min(r[i][1] for r in rounds)}
+        {
+            "seconds": round(min(r[i][0] for r in rounds), 3),
+            "bytes": min(r[i][1] for r in rounds),
+            "cpu": round(min(r[i][2] for r in rounds), 3),
+        }
         for i in range(len(commands))
     ]
 
@@ -106,6 +110,8 @@ def compare(vela: list[str], folder: Path, repeats: int) -> list[dict[str, Any]]
                 "file_bytes": path.stat().st_size,
                 "atoll_s": ours["seconds"],
                 "vela_s": theirs["seconds"],
+                "atoll_cpu_s": ours["cpu"],
+                "vela_cpu_s": theirs["cpu"],
                 "atoll_bytes": ours["bytes"],
                 "interpreter_bytes": own,
                 "files": round((ours["bytes"] - own) / path.stat().st_size, 2),
@@ -128,7 +134,12 @@ def growth(folder: Path, repeats: int) -> list[dict[str, float]]:
         write_model(chain(length), path)
         (ours,) = best([*ATOLL, "compile", str(path), "-q", "-o", str(folder / "ours")], None, repeats)
         (check,) = best([*ATOLL, "check", str(path)], None, repeats)
-        rows.append({"operators": length, "compile_s": ours["seconds"], "check_s": check["seconds"]})
+        times = {"compile": ours, "check": check}
+        rows.append(
+            {"operators": length}
+            | {f"{name}_s": item["seconds"] for name, item in times.items()}
+            | {f"{name}_cpu_s": item["cpu"] for name, item in times.items()}
+        )
         print(rows[-1], flush=True)
     return rows
 

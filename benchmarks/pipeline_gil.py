@@ -1,7 +1,7 @@
 """A pipeline beside a thread that computes in Python -> how much of its throughput it keeps, as JSON.
 
-Waiting stages on LiteRT interpreters, as in pipeline_overhead.py. Ratios of medians within one run: with the thread over
-without it, with Python's own switch interval and with the one that a pipeline sets while it runs.
+Waiting stages on LiteRT interpreters, as in pipeline_overhead.py. Ratios of medians within one run: with the thread
+over without it, with Python's own switch interval and with the one that a pipeline sets while it runs.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ def virtual_devices(
         )
     with lease(count, devices=devices, timeout=timeout, on_wait=on_wait) as leased:
         yield leased
-    gc.collect()  # interpreters hold their device until they are gone
+    for _ in range(2):
+        gc.collect()  # interpreters hold their device until they are gone: the pipeline goes first, then they can
 
 
 def run_segments(

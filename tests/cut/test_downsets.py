@@ -65,7 +65,7 @@ def test_every_order_is_topological(sources):
         assert prefixes(order)[-1] == blocks.everything
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(
     sources=shapes(),
     seed=st.integers(0, 10**6),

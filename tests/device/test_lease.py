@@ -306,12 +306,29 @@ def test_interpreters_use_the_leased_devices(save: Save) -> None:
         interpreters = [make_interpreter(path) for _ in range(3)]
         assert [select(f"usb:{i}").interpreters for i in range(2)] == [2, 1]
         assert make_interpreter(path, "pci:3") is not None  # by name: any
-    with pytest.raises(DeviceBusyError):  # the interpreters are still there, as they would be on a real device
-        lease(2, devices=["usb:0", "usb:1"], timeout=0).acquire()
-    del interpreters
-    gc.collect()
-    with lease(7, timeout=0):
-        pass
+    with lease(6, devices=["pci:0", "pci:1", "pci:2", "usb:0", "usb:1", "usb:2"], timeout=0):
+        assert [select(f"usb:{i}").interpreters for i in range(2)] == [0, 0]
+    for use in (interpreters[0].invoke, interpreters[1].allocate_tensors, interpreters[2].get_input_details):
+        with pytest.raises(DeviceError, match="the lease of its device has ended"):
+            use()
+
+
+def test_the_end_of_a_lease_waits_for_what_is_under_way(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device stays taken while the interpreter still runs on it."""
+    from atoll.device import virtual
+
+    entered, leave = threading.Event(), threading.Event()
+    monkeypatch.setattr(virtual.Region, "run", lambda _: (entered.set(), leave.wait(LIMIT)))
+    with lease(devices=["pci:0"]), ThreadPoolExecutor(1) as pool:
+        interpreter = make_interpreter(save(compiled(branched(), [0])))
+        interpreter.allocate_tensors()
+        running = pool.submit(interpreter.invoke)
+        assert entered.wait(LIMIT)
+        interpreter.close()
+        assert select("pci:0").interpreters == 1
+        leave.set()
+        running.result(LIMIT)
+        assert select("pci:0").interpreters == 0
 
 
 def test_a_failed_interpreter_leaves_its_device_free(save: Save) -> None:

@@ -10,7 +10,7 @@ from test_recurrent import cell
 
 from atoll.cli import invoke
 from atoll.cli.graph import command
-from atoll.errors import PartitionError, UsageError
+from atoll.errors import PartitionError, UnsupportedModelError, UsageError
 from atoll.formats.tflite import read_model, write_model
 
 
@@ -53,14 +53,18 @@ def test_recurrent(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_split(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ["split_fc", "--input_graph", "base.tflite", "--output_graph", "split.tflite"]
     names = ["--fc_input_tensor_name=x", "--fc_weights_tensor_name=w", "--fc_bias_tensor_name=b"]
-    for options in ([], names, [*names, "--fc_output_tensor_name=y", "--split_ratio=0.5", "--feature_dim_index=0"]):
+    for options in ([], names, [*names, "--fc_output_tensor_name=y", "--split_ratio=0.5", "--feature_dim_index=1"]):
         assert invoke(command, [*files, *options]) == 0
         shapes = [t.shape for t in read_model("split.tflite").main.tensors if t.name.startswith("w/")]
         assert shapes == [(3, 8), (3, 8)]
+    assert invoke(command, [*files, "--split_over=inputs", "--max_steps=99"]) == 0
+    assert [t.shape for t in read_model("split.tflite").main.tensors if t.name.startswith("w/")] == [(6, 4), (6, 4)]
+    assert invoke(command, [*files, "--split_over=inputs"]) in (0, UnsupportedModelError.exit_code)
     for wrong, words in (
         (["--fc_weights_tensor_name=v"], "no layer has the tensors named"),
         (["--fc_output_tensor_name=y", "--fc_bias_tensor_name=w"], "the bias of 'y' is not 'w'"),
-        (["--feature_dim_index=1"], "dimension 0"),
+        (["--fc_output_tensor_name=y", "--feature_dim_index=2"], "the output 'y' is [1, 6]"),
+        (["--split_over=inputs", "--split_ratio=0"], "leave a block of the 8 inputs empty"),
         (["--split_ratio=1"], "leave a block"),
     ):
         assert invoke(command, [*files, *wrong]) == UsageError.exit_code

@@ -1,4 +1,4 @@
-"""Random schedules of push, pop, close, cancel and failing items agree with a list; so do racing threads."""
+"""Random schedules of push, pop, close, cancel, resize and failing items agree with a list; so do racing threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline_fakes import PATIENCE_S, POISON, chain, expected, frame
 from atoll.errors import PipelineClosedError
 from atoll.run import Pipeline, StageError
 
-ACTIONS = ["push"] * 6 + ["pop"] * 5 + ["poison", "close", "cancel"]
+ACTIONS = ["push"] * 6 + ["pop"] * 5 + ["poison", "close", "cancel", "narrow", "widen"]
 SOON = 0.02
 
 
@@ -34,7 +34,7 @@ class Model:
         elif self.closed:
             with pytest.raises(PipelineClosedError):
                 self.pipeline.push(frame(value), timeout=SOON)
-        elif len(self.inside) == self.pipeline.capacity:
+        elif len(self.inside) >= self.pipeline.capacity:
             with pytest.raises(TimeoutError):
                 self.pipeline.push(frame(value), timeout=SOON)
         else:
@@ -59,6 +59,13 @@ class Model:
             with pytest.raises(TimeoutError):
                 self.pipeline.pop(timeout=0)
 
+    def resize(self, narrow: bool) -> None:
+        """Narrower in front, where what is too much waits; wider everywhere."""
+        if narrow:
+            self.pipeline.resize(input_queue=1)
+        else:
+            self.pipeline.resize(input_queue=4, stage_queue=3, output_queue=4)
+
     def end(self, cancel: bool) -> None:
         self.closed = True
         self.cancelled |= cancel
@@ -80,6 +87,8 @@ def test_any_schedule_agrees_with_the_model(stages: int, sizes: tuple[int, int, 
             model.push(POISON)
         elif action == "pop":
             model.pop()
+        elif action in ("narrow", "widen"):
+            model.resize(narrow=action == "narrow")
         else:
             model.end(cancel=action == "cancel")
     model.pipeline.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import time
@@ -88,7 +89,7 @@ def model(tmp_path: Path, behaviour: str, name: str = "net") -> Path:
 
 
 def calls(tmp_path: Path) -> list[list[str]]:
-    return [eval(line) for line in (tmp_path / "calls").read_text().splitlines() if "--version" not in line]
+    return [ast.literal_eval(line) for line in (tmp_path / "calls").read_text().splitlines() if "--version" not in line]
 
 
 def test_found_in_path(tmp_path: Path) -> None:
@@ -108,10 +109,7 @@ def test_named_by_option_and_variable(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_our_own_command_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As installed by pip, and behind a wrapper that does not show what it runs."""
-    own = script(
-        tmp_path / "bin" / NAME,
-        f"#!{sys.executable}\nfrom atoll.cli.edgetpu_compiler import main\nimport sys\nmain()\n",
-    )
+    own = script(tmp_path / "bin" / NAME, f"#!{sys.executable}\nfrom atoll.cli.edgetpu_compiler import main\nmain()\n")
     wrapper = script(tmp_path / "shims" / NAME, f'#!/bin/sh\nexec "{own}" "$@"\n')
     for path in (own, wrapper):
         with pytest.raises(CompilerInvalidError, match="atoll's own command"):
@@ -197,6 +195,20 @@ def test_segments_side_by_side(tmp_path: Path, compiler: VendorCompiler) -> None
     models[2].write_text("Model not quantized")
     with pytest.raises(CompilerFailedError, match="segment_2_of_4"):
         compile_all(compiler, models, tmp_path)
+
+
+def test_a_failure_ends_the_others(tmp_path: Path, compiler: VendorCompiler) -> None:
+    models = [model(tmp_path, "Model not quantized", "bad"), model(tmp_path, "hang", "slow")]
+    begin = time.monotonic()
+    with pytest.raises(CompilerFailedError, match="bad"):
+        compile_all(compiler, models, tmp_path, jobs=2)
+    assert time.monotonic() - begin < 100  # the limit is 190 s, the stand-in hangs for 1,000 s
+
+
+def test_a_broken_compiler_in_path_is_told(tmp_path: Path) -> None:
+    script(tmp_path / "bin" / NAME, "#!/bin/sh\nexit 3\n")
+    with pytest.raises(CompilerInvalidError, match="not the vendor's compiler"):
+        find_compiler()
 
 
 def test_a_compiler_that_was_removed(tmp_path: Path, compiler: VendorCompiler) -> None:

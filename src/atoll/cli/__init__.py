@@ -12,6 +12,7 @@ from atoll import __version__
 from atoll.errors import INTERRUPTED, AtollError
 
 COMMANDS = {
+    "bench": "Measure or model how much several Edge TPUs gain: the vendor's analysis tools.",
     "check": "Say which operators of a model would run on the Edge TPU, and why the others would not.",
     "classify": "Name what is in pictures.",
     "compile": "Compile models for the Edge TPU, in segments or together, as the vendor's compiler does.",
@@ -21,6 +22,7 @@ COMMANDS = {
     "inspect": "Explain a compiled file, ours or the vendor's.",
     "learn": "Train the last layer of a classifier on a folder of pictures.",
     "lease": "Run a command with Edge TPUs that no other process gets meanwhile.",
+    "profile": "Say where the time of an inference goes, operator by operator, without an Edge TPU.",
     "run": "Cut a model into segments and run them as a pipeline on several Edge TPUs.",
     "zoo": "List and build standard networks with random weights.",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -19,7 +19,7 @@ def command() -> None:
     """
 
 
-class _Names(click.ParamType):  # type: ignore[type-arg]
+class Names(click.ParamType):  # type: ignore[type-arg]
     """A list with commas between its items."""
 
     name = "LIST"
@@ -28,7 +28,7 @@ class _Names(click.ParamType):  # type: ignore[type-arg]
         return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
 
 
-class _Numbers(_Names):
+class Numbers(Names):
     """A list of whole numbers with commas between them."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
@@ -48,8 +48,8 @@ def _file(name: str, text: str, required: bool = True) -> Callable[[_F], _F]:
 @command.command("append_recurrent_links")
 @_file("--input_graph", "The model.")
 @_file("--output_graph", "Where to write the new model.")
-@click.option("--input_tensor_names", type=_Names(), required=True, help="Inputs that take the state: a,b")
-@click.option("--output_tensor_names", type=_Names(), required=True, help="Outputs that give the next state: c,d")
+@click.option("--input_tensor_names", type=Names(), required=True, help="Inputs that take the state: a,b")
+@click.option("--output_tensor_names", type=Names(), required=True, help="Outputs that give the next state: c,d")
 def append_recurrent_links(
     input_graph: str, output_graph: str, input_tensor_names: Sequence[str], output_tensor_names: Sequence[str]
 ) -> None:
@@ -72,7 +72,7 @@ def append_recurrent_links(
 @_file("--input_graph_base", "The model that runs first.")
 @_file("--input_graph_head", "The model that takes the base's outputs.")
 @_file("--output_graph", "Where to write the joined model.")
-@click.option("--bypass_output_tensors", type=_Names(), default=(), help="Base outputs to give out as well: a,b")
+@click.option("--bypass_output_tensors", type=Names(), default=(), help="Base outputs to give out as well: a,b")
 def join_tflite_models(
     input_graph_base: str, input_graph_head: str, output_graph: str, bypass_output_tensors: Sequence[str]
 ) -> None:
@@ -95,8 +95,22 @@ def join_tflite_models(
 @click.option("--fc_input_tensor_name", metavar="NAME", help="The layer's input; checked when given.")
 @click.option("--fc_weights_tensor_name", metavar="NAME", help="The layer's weights; checked when given.")
 @click.option("--fc_bias_tensor_name", metavar="NAME", help="The layer's bias; checked when given.")
-@click.option("--feature_dim_index", type=int, help="Which dimension of the weights counts outputs; checked: it is 0.")
-@click.option("--split_ratio", default=0.5, show_default=True, help="Share of the outputs in the first part.")
+@click.option("--feature_dim_index", default=0, help="Which dimension of the output counts its features; checked.")
+@click.option("--split_ratio", default=0.5, show_default=True, help="Share of the outputs (inputs) in the first part.")
+@click.option(
+    "--split_over",
+    default="outputs",
+    show_default=True,
+    type=click.Choice(["outputs", "inputs"]),
+    help="Concatenate parts of the outputs, or add what parts of the inputs give.",
+)
+@click.option(
+    "--max_steps",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="With inputs: the most quantisation steps by which a result may differ.",
+)
 def split_fc(
     input_graph: str,
     output_graph: str,
@@ -104,22 +118,26 @@ def split_fc(
     fc_input_tensor_name: str | None,
     fc_weights_tensor_name: str | None,
     fc_bias_tensor_name: str | None,
-    feature_dim_index: int | None,
+    feature_dim_index: int,
     split_ratio: float,
+    split_over: Literal["outputs", "inputs"],
+    max_steps: int,
 ) -> None:
-    """Split a fully connected layer in two whose outputs are concatenated; the results stay the same."""
+    """Split a fully connected layer in two.
+
+    Outputs are concatenated and stay the same. Inputs are added: the results are the same but for --max_steps steps of
+    quantisation, or the layer is refused.
+    """
     from atoll import graphtools
-    from atoll.errors import UsageError
     from atoll.ir.graph import Model
 
     expected = (fc_input_tensor_name, fc_weights_tensor_name, fc_bias_tensor_name)
-    if feature_dim_index not in (None, 0):
-        raise UsageError(f"--feature_dim_index is {feature_dim_index}", "The outputs are dimension 0 of the weights.")
 
     def split(model: Model) -> Model:
         layer = fc_output_tensor_name or _layer_with(model, expected)
         _check_operands(model, layer, expected)
-        return graphtools.split_fc(model, layer, (split_ratio,))
+        _check_feature_dim(model, layer, feature_dim_index)
+        return graphtools.split_fc(model, layer, (split_ratio,), split_over, max_steps)
 
     _convert(input_graph, output_graph, split)
 
@@ -128,7 +146,7 @@ def split_fc(
 @_file("--model_path", "The model.")
 @click.option("--output_dir", metavar="DIR", required=True, help="Where to write the segments.")
 @click.option("--segment_prefix", default="tmp", show_default=True, help="What their names begin with.")
-@click.option("--num_ops", type=_Numbers(), required=True, help="Operators of each segment: 10,20,30")
+@click.option("--num_ops", type=Numbers(), required=True, help="Operators of each segment: 10,20,30")
 def partition_with_num_ops(model_path: str, output_dir: str, segment_prefix: str, num_ops: Sequence[int]) -> None:
     """Cut a model into segments of the given numbers of operators."""
     from atoll import graphtools
@@ -159,6 +177,18 @@ def _layer_with(model: Any, expected: Sequence[str | None]) -> str | None:
             output: str = model.main.tensors[operator.outputs[0]].name
             return output
     return None
+
+
+def _check_feature_dim(model: Any, layer: str | None, index: int) -> None:
+    """The vendor counts dimensions of the output, and begins with 0, which is also that of the weights."""
+    from atoll.errors import UsageError
+
+    for tensor in model.main.tensors:
+        if index and tensor.name == layer and index != len(tensor.shape) - 1:
+            raise UsageError(
+                f"--feature_dim_index is {index}, the output '{layer}' is {list(tensor.shape)}",
+                "The features of a layer are the last dimension of its output.",
+            )
 
 
 def _check_operands(model: Any, layer: str | None, expected: Sequence[str | None]) -> None:

@@ -1,6 +1,44 @@
 """Cutting a graph into segments: where, and what crosses each boundary."""
 
+from atoll.cut.downsets import ConvexCutting, PieceBound, optimal_pieces
 from atoll.cut.equal_parameters import equal_parameters, parameter_bytes
-from atoll.cut.partition import Partition, Segment, legal_cuts, partition_at
+from atoll.cut.file import PartitionFile, cut_tensors, read_partition, write_partition
+from atoll.cut.fleet import Fleet, Goal
+from atoll.cut.measurements import Failure, MeasurementFile, measurement_key, remembered
+from atoll.cut.optimal import Cutting, Neighbour, Stage, arrange, neighbours, optimal_cuts
+from atoll.cut.partition import Partition, Segment, legal_cuts, partition_at, partition_of
+from atoll.cut.profiling import Profiled, profiled_cuts
+from atoll.cut.refine import Refined, refined_cuts
 
-__all__ = ["Partition", "Segment", "equal_parameters", "legal_cuts", "parameter_bytes", "partition_at"]
+__all__ = [
+    "ConvexCutting",
+    "Cutting",
+    "Failure",
+    "Fleet",
+    "Goal",
+    "MeasurementFile",
+    "Neighbour",
+    "Partition",
+    "PartitionFile",
+    "PieceBound",
+    "Profiled",
+    "Refined",
+    "Segment",
+    "Stage",
+    "arrange",
+    "cut_tensors",
+    "equal_parameters",
+    "legal_cuts",
+    "measurement_key",
+    "neighbours",
+    "optimal_cuts",
+    "optimal_pieces",
+    "parameter_bytes",
+    "partition_at",
+    "partition_of",
+    "profiled_cuts",
+    "read_partition",
+    "refined_cuts",
+    "remembered",
+    "write_partition",
+]

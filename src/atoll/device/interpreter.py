@@ -48,6 +48,7 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
         """
         progress = self._progress
         progress.pending = progress.kernels
+        in_use = self._delegates  # outlives the native call, even if another thread closes the interpreter
         try:
             super().invoke()
         except RuntimeError as failure:
@@ -58,8 +59,27 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
             if unheard or isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise failure from error
+        del in_use
         if progress.pending:  # see Progress: nothing but Ctrl-C goes unheard
             raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Let the device go; using the interpreter afterwards raises DeviceError.
+
+        An ``invoke`` that is under way, and views of tensors, keep it until they end.
+        """
+        self._interpreter = _Closed()  # before its delegate
+        self._delegate, self._delegates = None, None
+
+
+class _Closed:
+    """What stands in for the native interpreter when it is gone."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise DeviceError(
+            "this interpreter is closed: the lease of its device has ended, or close() was called",
+            "Use it inside the lease, or make a new one.",
+        )
 
 
 def make_interpreter(
@@ -74,7 +94,8 @@ def make_interpreter(
 ) -> Interpreter:
     """An interpreter for a compiled file, or for a plain one; tensors are not allocated yet.
 
-    The device belongs to this process until its last interpreter is gone; other processes do not get it meanwhile.
+    The device belongs to this process until its last interpreter is gone or closed; other processes do not get it
+    meanwhile. Inside a :func:`lease`, its end closes the interpreter.
 
     Args:
         model_path: The file. Without a compiled operator in it no device is used.
@@ -98,18 +119,20 @@ def make_interpreter(
     if not is_compiled(model):
         return _plain(path, resolver, num_threads)
     candidates = named or inventory.fitting()
-    tpu, release = occupy(candidates, patience() if timeout is _FROM_ENVIRONMENT else timeout)
+    place = occupy(candidates, patience() if timeout is _FROM_ENVIRONMENT else timeout)
     try:
-        inventory.say_if_virtual(tpu)
-        delegate = _delegate(tpu, model, resolver, original, options or {})
+        inventory.say_if_virtual(place.device)
+        delegate = _delegate(place.device, model, resolver, original, options or {})
     except BaseException:
-        release()
+        place.release()
         raise
-    weakref.finalize(delegate, release)
+    weakref.finalize(delegate, place.release)
     try:
-        return EdgeTpuInterpreter(path, delegate, resolver, num_threads)
+        interpreter = EdgeTpuInterpreter(path, delegate, resolver, num_threads)
     except (RuntimeError, ValueError) as error:
-        raise _explained(path, tpu, delegate, error) from error
+        raise _explained(path, place.device, delegate, error) from error
+    place.use(interpreter)
+    return interpreter
 
 
 def is_compiled(model: Model) -> bool:

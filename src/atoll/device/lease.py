@@ -6,9 +6,11 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from atoll.device import inventory, leasedir
 from atoll.device.arbiter import Arbiter, Holder
@@ -22,6 +24,12 @@ PATIENCE_VARIABLE = "ATOLL_LEASE_TIMEOUT"
 """Environment variable: how many seconds ``make_interpreter`` waits for a busy device (default 0), or ``none``."""
 
 
+class Closeable(Protocol):
+    """An interpreter that can be made to let its device go."""
+
+    def close(self) -> None: ...
+
+
 class _Hold:
     """A device that this process has: freed when the last of its users is gone."""
 
@@ -30,6 +38,8 @@ class _Hold:
         self.explicit = explicit
         self.users = 1
         self.pid = os.getpid()
+        self.opened: weakref.WeakSet[Closeable] = weakref.WeakSet()
+        """Interpreters that use it, to be closed when the lease ends."""
 
 
 _guard = threading.RLock()
@@ -50,9 +60,9 @@ def lease(
 ) -> Lease:
     """Edge TPUs for this process alone: ``with atoll.lease(4, bus="pcie") as devices: ...``.
 
-    All of them at once or none, first come first served; they are free again when the block ends and every
-    interpreter on them is gone, or within a second of the death of the process. No other lease, not even of
-    another thread, gets one of them meanwhile; :func:`make_interpreter` in this process may use them.
+    All of them at once or none, first come first served; they are free again when the block ends, which closes the
+    interpreters made on them, or within a second of the death of the process. No other lease, not even of another
+    thread, gets one of them meanwhile; :func:`make_interpreter` in this process may use them.
 
     Args:
         count: How many; 1, or all of ``devices`` if these are given.
@@ -123,7 +133,9 @@ class Lease:
         """Give the devices back; what was not taken stays so."""
         holds, self._holds, self.devices, self.locks = self._holds, [], (), ()
         for hold, release in holds:
-            hold.explicit = False  # what keeps it from here on is an interpreter
+            for interpreter in list(hold.opened):
+                interpreter.close()
+            hold.explicit = False  # what keeps it from here on is a view of a tensor
             release()
 
     def __enter__(self) -> tuple[EdgeTpu, ...]:
@@ -135,8 +147,22 @@ class Lease:
         self.release()
 
 
-def occupy(candidates: Sequence[EdgeTpu], timeout: float | None = 0.0) -> tuple[EdgeTpu, Callable[[], None]]:
-    """The best of the devices for one more interpreter of this process, and what frees it again.
+class Place:
+    """A device for one more interpreter of this process, until ``release``."""
+
+    def __init__(self, device: EdgeTpu, hold: _Hold | None = None, release: Callable[[], None] = lambda: None) -> None:
+        self.device = device
+        self.release = release
+        self._hold = hold
+
+    def use(self, interpreter: Closeable) -> None:
+        """Let the end of the lease, if there is one, close the interpreter."""
+        if self._hold is not None and self._hold.explicit:
+            self._hold.opened.add(interpreter)
+
+
+def occupy(candidates: Sequence[EdgeTpu], timeout: float | None = 0.0) -> Place:
+    """A place on the best of the devices.
 
     Devices that this process leased come first, then the one that the fewest of its interpreters use; of equals
     the first. Devices of other processes do not count unless there is nothing else: then it waits.
@@ -147,7 +173,7 @@ def occupy(candidates: Sequence[EdgeTpu], timeout: float | None = 0.0) -> tuple[
     """
     ordered = sorted(candidates, key=lambda device: device.interpreters)
     if not ordered[0].listed:
-        return ordered[0], _nothing
+        return Place(ordered[0])
     directory = lease_directory()
     with _guard:
         own = [(device, hold) for device in ordered if (hold := _holds.get((str(directory), device.path)))]
@@ -168,7 +194,7 @@ def occupy(candidates: Sequence[EdgeTpu], timeout: float | None = 0.0) -> tuple[
             for path, lock in locks.items():
                 _holds[str(directory), path] = hold = _Hold(lock, explicit=False)
                 device = next(device for device in idle if device.path == path)
-                return device, _release_once((str(directory), path), hold)
+                return Place(device, hold, _release_once((str(directory), path), hold))
             for device, hold in own:
                 if hold.users:
                     return _join(directory, device, hold)
@@ -241,9 +267,9 @@ def _resolve(device: str | EdgeTpu) -> EdgeTpu:
     return inventory.select(device) if isinstance(device, str) else device
 
 
-def _join(directory: object, device: EdgeTpu, hold: _Hold) -> tuple[EdgeTpu, Callable[[], None]]:
+def _join(directory: object, device: EdgeTpu, hold: _Hold) -> Place:
     hold.users += 1
-    return device, _release_once((str(directory), device.path), hold)
+    return Place(device, hold, _release_once((str(directory), device.path), hold))
 
 
 def _release_once(key: tuple[str, str], hold: _Hold) -> Callable[[], None]:
@@ -260,10 +286,6 @@ def _release_once(key: tuple[str, str], hold: _Hold) -> Callable[[], None]:
                         del _holds[key]
 
     return release
-
-
-def _nothing() -> None:
-    """A private device needs no release."""
 
 
 def _after_fork() -> None:

@@ -1,4 +1,4 @@
-"""A fully connected layer → several smaller ones whose outputs are concatenated."""
+"""A fully connected layer → several smaller ones whose outputs are concatenated, or added."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from atoll.errors import UnsupportedModelError, UsageError
+from atoll.graphtools.split_sum import split_sum
 from atoll.ir.edit import edited
 from atoll.ir.graph import Buffer, Graph, Model, Operator, Quantization, Tensor
 
@@ -17,25 +19,43 @@ KINDS = ("FULLY_CONNECTED", "CONV_2D")
 """A fully connected layer is often written as a 1x1 convolution; output channels of any convolution can be split."""
 
 
-def split_fc(model: Model, layer: str | None = None, ratios: Sequence[float] = (0.5,)) -> Model:
-    """Split the outputs of a FULLY_CONNECTED (or CONV_2D) into blocks, one smaller layer for each.
+def split_fc(
+    model: Model,
+    layer: str | None = None,
+    ratios: Sequence[float] = (0.5,),
+    over: Literal["outputs", "inputs"] = "outputs",
+    max_steps: int = 1,
+) -> Model:
+    """Split a FULLY_CONNECTED (or CONV_2D) into blocks of its weights, one smaller layer for each.
 
-    Every output is computed from the same numbers as before and keeps its scale: the results are equal bit for bit.
+    Over its outputs: the blocks' outputs are concatenated; every one is computed from the same numbers as before and
+    keeps its scale, so the results are equal bit for bit. Over its inputs: the blocks' partial sums, rounded to 8 bits,
+    are added; the results are equal within ``max_steps`` quantisation steps of the output, for any input.
 
     Args:
         model: The model; only operators that are not compiled yet can be split.
         layer: Name of the layer's output tensor; None: the FULLY_CONNECTED with the most weights.
-        ratios: Share of the outputs that each block but the last gets: 0.5 makes two halves.
+        ratios: Share of the outputs (inputs) that each block but the last gets: 0.5 makes two halves.
+        over: What to split.
+        max_steps: The greatest difference allowed, from 1 on, when inputs are split.
 
     Raises:
-        UsageError: there is no such layer, or the ratios leave a block without outputs.
-        UnsupportedModelError: its weights are not constant, or sparse, or of less than 8 bits.
+        UsageError: there is no such layer, or the ratios leave a block without outputs (inputs).
+        UnsupportedModelError: its weights are not constant, or sparse, or of less than 8 bits; or when its inputs are
+            split, the weights are so large that the result could differ by more than ``max_steps``.
     """
+    if max_steps < 1:
+        raise UsageError(f"{max_steps} steps are allowed", "Rounding alone can make a difference of 1.")
     model = edited(model, lambda graph: graph)
     index = _find(model.main, layer)
-    name = model.main.tensors[model.main.operators[index].outputs[0]].name
-    bounds = _bounds(_outputs(model.main, index), ratios)
-    return edited(model, lambda graph: _split(graph, _find(graph, name), bounds))
+    operator = model.main.operators[index]
+    name = model.main.tensors[operator.outputs[0]].name
+    count = _outputs(model.main, index)
+    if over == "outputs":
+        bounds = _bounds(count, ratios, over)
+        return edited(model, lambda graph: _split(graph, _find(graph, name), bounds))
+    bounds = _bounds(model.main.tensors[operator.inputs[1]].shape[-1], ratios, over)
+    return edited(model, lambda graph: split_sum(graph, _find(graph, name), bounds, max_steps))
 
 
 def _find(graph: Graph, layer: str | None) -> int:
@@ -78,13 +98,13 @@ def _outputs(graph: Graph, index: int) -> int:
     return count
 
 
-def _bounds(count: int, ratios: Sequence[float]) -> list[int]:
+def _bounds(count: int, ratios: Sequence[float], what: str) -> list[int]:
     """Where the blocks begin and end."""
     ends = [round(count * share) if math.isfinite(share) else -1 for share in itertools.accumulate(ratios)]
     bounds = [0, *ends, count]
     if any(end <= begin for begin, end in itertools.pairwise(bounds)):
         raise UsageError(
-            f"the ratios {', '.join(map(str, ratios))} leave a block of the {count} outputs empty",
+            f"the ratios {', '.join(map(str, ratios))} leave a block of the {count} {what} empty",
             "Give positive shares that sum up to less than 1.",
         )
     return bounds

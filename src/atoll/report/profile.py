@@ -126,9 +126,9 @@ class Profile:
     """None: nobody has compared this target with measurements."""
 
     @property
-    def throughput(self) -> float:
-        """Inferences per second in steady state."""
-        return 1e3 / self.interval_ms
+    def throughput(self) -> float | None:
+        """Inferences per second in steady state; None when nothing in the model takes any time."""
+        return 1e3 / self.interval_ms if self.interval_ms else None
 
     def fields(self) -> dict[str, Any]:
         """For JSON."""

@@ -131,8 +131,9 @@ class Engine:
     def close(self) -> None:
         """No item will follow; what is inside is finished, whether or not anybody takes it."""
         # What is in flight is bounded already, so results may pile up: every thread ends without a consumer.
-        self.egress.lift()
+        # In this order, against somebody who resizes the output meanwhile.
         self.ingress.finish()
+        self.egress.lift()
 
     def abort(self) -> None:
         """Drop everything inside; each thread ends after the ``invoke`` it is in. Never blocks nor locks."""
@@ -185,9 +186,9 @@ class Engine:
         with self._lock:
             if self.failure is None or error.item < self.failure.item:
                 self.failure = error
-        self.egress.lift()
         for segment in self._segments[: error.segment + 1]:
             segment.abort()
+        self.egress.lift()
         return False
 
 

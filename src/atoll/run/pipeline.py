@@ -292,7 +292,8 @@ class Pipeline(AsyncPipeline):
             warnings.warn(f"still inside invoke: {', '.join(stuck)}", RuntimeWarning, stacklevel=3)
 
     def _full(self) -> bool:
-        return self._pushed - self._popped >= self._most or self._engine.ingress.full
+        ingress = self._engine.ingress
+        return len(ingress) >= ingress.size or self._pushed - self._popped >= self._most
 
     def _checked(self, inputs: Inputs) -> Mapping[str, Array]:
         """The inputs by name."""

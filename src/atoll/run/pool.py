@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from atoll.run.wiring import Array, TensorSpec
 
 KEPT_BYTES = 64 << 20
-KEPT_BUFFERS = 16, 1024
-"""What a pool knows per tensor: at most so many bytes, but so many buffers at least and at most."""
-TRIES = 4
-"""How many buffers, the one used longest ago first, are looked at before a new one is made."""
+KEPT_BUFFERS = 16, 256
+"""What a pool knows per tensor: at most so many bytes, but so many buffers at least and at most. All are looked at
+before a new one is made, always in the same order: the first are used most and stay in the processor's cache."""
 
 
 class Allocator(Protocol):
@@ -42,31 +40,37 @@ class Pool:
         self.allocated = 0
         """How often (about) the system was asked for memory: stands still once everything comes from used buffers."""
         self._kept_bytes = kept_bytes
-        self._shelves: dict[int, tuple[TensorSpec, deque[Array]]] = {}
-        self._reuse = getattr(sys, "_is_gil_enabled", lambda: True)()
+        self._shelves: dict[int, _Shelf] = {}
 
     def allocate(self, spec: TensorSpec, /) -> Array:
         shelf = self._shelves.get(id(spec))  # hashing a spec takes longer than all the rest
-        buffers = self._shelf(spec) if shelf is None else shelf[1]
-        for _ in range(TRIES if self._reuse else 0):
-            try:
-                buffer: Any = buffers.popleft()
-            except IndexError:
-                break
-            if getrefcount(buffer) == 2:  # the variable and the argument
-                array: Array = buffer.view()
-                buffers.append(buffer)
-                return array
-            buffers.append(buffer)
+        if shelf is None:
+            shelf = self._shelves.setdefault(id(spec), _Shelf(spec, self._kept_bytes))
+        buffers = shelf.buffers
+        for buffer in buffers:
+            if getrefcount(buffer) == FREE:
+                return buffer.view()  # type: ignore[no-any-return]
         self.allocated += 1
         buffer = np.empty(spec.shape, spec.dtype)
-        buffers.append(buffer)
-        return buffer.view()  # type: ignore[no-any-return]
+        buffers.insert(0, buffer)  # what callers keep moves to the end, and falls off there
+        del buffers[shelf.kept :]
+        return buffer.view()
 
-    def _shelf(self, spec: TensorSpec) -> deque[Array]:
+
+class _Shelf:
+    """The buffers of one tensor. Threads change it without a lock: each step leaves a valid list, and a buffer that two
+    look at has more references than a free one, so neither takes it."""
+
+    __slots__ = ("buffers", "kept", "spec")
+
+    def __init__(self, spec: TensorSpec, kept_bytes: int) -> None:
         least, most = KEPT_BUFFERS
-        kept = min(max(self._kept_bytes // max(spec.nbytes, 1), least), most) if self._reuse else 0
-        return self._shelves.setdefault(id(spec), (spec, deque(maxlen=kept)))[1]
+        self.spec = spec  # as long as it lives no other has its id
+        self.buffers: list[Array] = []
+        self.kept = min(max(kept_bytes // max(spec.nbytes, 1), least), most) if REUSES else 0
 
 
 getrefcount = sys.getrefcount
+FREE = 3
+"""References to a buffer that only its list, a variable and the argument of ``getrefcount`` refer to."""
+REUSES: bool = getattr(sys, "_is_gil_enabled", lambda: True)()

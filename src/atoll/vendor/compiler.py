@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +30,8 @@ VARIABLE = "ATOLL_EDGETPU_COMPILER"
 NAME = "edgetpu_compiler"
 
 INSTALL = (
-    "It exists for x86-64 Debian and Ubuntu: add Coral's package source (coral.ai/docs/edgetpu/compiler), then: sudo apt "
-    f"install edgetpu-compiler. One elsewhere is named by {VARIABLE}."
+    "It exists for x86-64 Debian and Ubuntu: add Coral's package source (coral.ai/docs/edgetpu/compiler), then: "
+    f"sudo apt install edgetpu-compiler. One elsewhere is named by {VARIABLE}."
 )
 
 SECONDS = 180
@@ -39,10 +40,13 @@ SECONDS = 180
 _GRACE = 10.0
 """Seconds more than the limit that it gets to notice the limit itself."""
 
+_PATIENCE = 0.2
+"""Seconds between two looks whether to stop."""
+
 _EXPLANATIONS = {
     "Model not quantized": "It takes full-integer models only: atoll check says which tensor is float.",
-    "Model could not be parsed": "It knows no operator newer than about TensorFlow 2.5: see the versions in atoll check.",
-    "large activation tensors": "A tensor between two operators does not fit the chip: cut before it, or use a smaller input.",
+    "Model could not be parsed": "It knows no operator newer than about TensorFlow 2.5: see atoll check.",
+    "large activation tensors": "A tensor between two operators is too large: cut before it, or use a smaller input.",
     "dynamic-sized tensors": "Fix the shapes of the model before compiling it.",
     "Model failed in Tflite interpreter": "Check that the model runs in LiteRT: atoll run MODEL --tpus 1.",
     "Internal compiler error": "The compiler crashed; a cut elsewhere often helps.",
@@ -76,12 +80,18 @@ class VendorCompiler:
     """As it says itself, such as 16.0.384591198."""
 
     def compile(
-        self, model: Path, directory: Path, min_runtime: int | None = None, seconds: int = SECONDS, search: bool = True
+        self,
+        model: Path,
+        directory: Path,
+        min_runtime: int | None = None,
+        seconds: int = SECONDS,
+        search: bool = True,
+        stop: threading.Event | None = None,
     ) -> VendorResult:
         """Compile one file into ``directory``.
 
         When it fails for a reason that an earlier stop may avoid, it is asked once more with ``--search_delegate``
-        (from version 16 on), unless ``search`` is False.
+        (from version 16 on), unless ``search`` is False. Setting ``stop`` ends it, from any thread.
 
         Raises:
             CompilerTimeoutError, CompilerFailedError: with what it said, and what that means.
@@ -93,12 +103,12 @@ class VendorCompiler:
         text, searched = "", False
         for extra in ([], ["-d"]) if search and self._can_search else ([],):
             searched = bool(extra)
-            code, text = _run([*command, *extra, str(model)], seconds + _GRACE)
+            code, text = _run([*command, *extra, str(model)], seconds + _GRACE, stop or threading.Event())
             output = directory / f"{model.stem}_edgetpu.tflite"
             if code == 0 and output.is_file():
                 taken = time.monotonic() - begin
                 return VendorResult(model, output, output.with_suffix(".log"), text, taken, searched)
-            if any(reason in text for reason in _HOPELESS):
+            if (stop and stop.is_set()) or any(reason in text for reason in _HOPELESS):
                 break
         raise _failure(self, model, text, seconds)
 
@@ -114,7 +124,7 @@ def find_compiler(chosen: str | None = None) -> VendorCompiler | None:
 
     Raises:
         CompilerMissingError: one was named and is not there.
-        CompilerInvalidError: what was named is something else, or ours.
+        CompilerInvalidError: what was named is something else, or ours; or all that PATH has is something else.
     """
     named = chosen or os.environ.get(VARIABLE)
     if named == "none":
@@ -124,11 +134,18 @@ def find_compiler(chosen: str | None = None) -> VendorCompiler | None:
         if path is None:
             raise CompilerMissingError(f"there is no vendor compiler '{named}'", INSTALL)
         return _examine(path)
+    broken: CompilerInvalidError | None = None
     for folder in dict.fromkeys(os.environ.get("PATH", os.defpath).split(os.pathsep)):
         path = shutil.which(NAME, path=folder) if folder else None
-        if path is not None:
-            with contextlib.suppress(CompilerInvalidError):
+        try:
+            if path is not None:
                 return _examine(path)
+        except _OwnCommandError:
+            continue
+        except CompilerInvalidError as error:
+            broken = broken or error
+    if broken is not None:
+        raise broken
     return None
 
 
@@ -145,13 +162,19 @@ def compile_all(
     Raises:
         CompilerFailedError: the first failure in the order of ``models``; those not begun are not begun.
     """
+    stop = threading.Event()
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        running = [pool.submit(compiler.compile, model, directory, min_runtime, seconds) for model in models]
+        running = [pool.submit(compiler.compile, model, directory, min_runtime, seconds, stop=stop) for model in models]
         try:
             return [future.result() for future in running]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # Ctrl-C, too
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+class _OwnCommandError(CompilerInvalidError):
+    """The drop-in command of the same name."""
 
 
 @functools.lru_cache(maxsize=32)
@@ -160,9 +183,15 @@ def _examine(path: str) -> VendorCompiler:
     try:
         environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
         done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=30, env=environment, check=False,
+            [path, "--version"],
+            capture_output=True,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            text=True,
+            errors="replace",
+            timeout=60,
+            env=environment,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise CompilerInvalidError(f"{path} --version does not answer", INSTALL) from error
     except OSError as error:
@@ -171,37 +200,46 @@ def _examine(path: str) -> VendorCompiler:
         ) from error
     match = re.search(r"Edge TPU Compiler version ([0-9]{1,9}(?:\.[0-9]{1,12}){1,3})", done.stdout)
     if re.search(r"\batoll\.", done.stderr):
-        raise CompilerInvalidError(f"{path} is atoll's own command, not the vendor's compiler", INSTALL)
+        raise _OwnCommandError(f"{path} is atoll's own command, not the vendor's compiler", INSTALL)
     if match is None or done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()[:1]
-        raise CompilerInvalidError(
-            f"{path} is not the vendor's compiler: it says {said[0][:80] if said else 'nothing'!r}"
-        )
+        said = [*(done.stdout + done.stderr).strip().splitlines(), "nothing"][0][:80]
+        raise CompilerInvalidError(f"{path} is not the vendor's compiler: it says {said!r}", INSTALL)
     return VendorCompiler(path, match[1])
 
 
-def _run(command: list[str], seconds: float) -> tuple[int, str]:
+def _run(command: list[str], seconds: float, stop: threading.Event) -> tuple[int, str]:
     """Exit code and output of a command; it and what it started are killed when the time is over."""
     try:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
-            errors="replace", start_new_session=True,
-        )  # fmt: skip
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
     except OSError as error:
         raise CompilerMissingError(f"{command[0]} cannot be run any more: {error.strerror}", INSTALL) from error
     try:
-        return _outcome(process, seconds)
-    finally:
+        return _outcome(process, time.monotonic() + seconds, stop)
+    except BaseException:
         _kill(process)
+        process.communicate()
+        raise
 
 
-def _outcome(process: subprocess.Popen[str], seconds: float) -> tuple[int, str]:
-    try:
-        text, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
+def _outcome(process: subprocess.Popen[str], deadline: float, stop: threading.Event) -> tuple[int, str]:
+    while True:
+        try:
+            text, _ = process.communicate(timeout=_PATIENCE)
+            break
+        except subprocess.TimeoutExpired:
+            if time.monotonic() < deadline and not stop.is_set():
+                continue
         _kill(process)
         text, _ = process.communicate()
-        return -signal.SIGTERM, f"{text}\nCompilation timeout."
+        return -signal.SIGTERM, text + ("\nThe compilation was stopped." if stop.is_set() else "\nCompilation timeout.")
     if process.returncode < 0:
         text += f"\nInternal compiler error: killed by signal {-process.returncode}."
     return process.returncode, text

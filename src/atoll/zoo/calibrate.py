@@ -132,11 +132,13 @@ def _fold(layer: Layer, raw: Array, values: Int8, rng: np.random.Generator) -> W
     average = variance.mean()
     if len(rows) < _ENOUGH_SAMPLES:
         variance = np.full_like(variance, average)
-    kept = (1 - _CENTRING) * mean
+    centring = 1.0 if layer.centred else _CENTRING
+    kept = (1 - centring) * mean
     deviation = np.sqrt(np.maximum(variance, _LEAST_VARIANCE * average) + kept**2)
     gain = layer.gain * (_RELU6_GAIN if layer.activation is Activation.RELU6 else 1.0)
     scale = gain * rng.uniform(*_SCALE_SPREAD, layer.channels) / deviation
-    bias = gain * rng.normal(0, _SHIFT, layer.channels) - _CENTRING * mean * scale
+    shift = 0.0 if layer.centred else _SHIFT
+    bias = gain * rng.normal(0, shift, layer.channels) - centring * mean * scale
     return Weights(values, scale.astype(np.float32), bias.astype(np.float32))
 
 

@@ -24,6 +24,7 @@ def imprintable(classifier: Network, name: str, classes: int = 1000) -> Network:
     x: Layer = net.layers[-1]
     if len(x.shape) == 2:
         x = net.reshape(x, "expand", (1, 1, 1, x.channels))
+    x = net.conv(x, "bottleneck", 256, batch_norm=False, centred=True)
     x = net.l2_normalization(x, "embedding")
     # Together the convolution and the product give logits the deviation that other classifiers here have.
     x = net.conv(x, "cosines", classes, batch_norm=False, gain=3 / _FACTOR)

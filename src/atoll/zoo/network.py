@@ -39,7 +39,8 @@ class Layer:
     ``filter`` is the shape of the weights as TFLite stores them (OHWI, 1HWO, OI), empty for a layer without;
     ``constant`` is the int32 operand of operators that have one (paddings, axes, shape, size); ``factor`` is the real
     number that a MUL multiplies with;
-    ``gain`` is the standard deviation that calibration gives the output before its activation.
+    ``gain`` is the standard deviation that calibration gives the output before its activation; the mean of a
+    ``centred`` layer is removed whole, so that what is left is what tells one image from another.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Layer:
     batch_norm: bool = False
     gain: float = 1.0
     factor: float = 0.0
+    centred: bool = False
 
     @property
     def activation(self) -> Activation:
@@ -136,13 +138,15 @@ class Network:
         padding: Padding = Padding.SAME,
         batch_norm: bool = True,
         gain: float = 1.0,
+        centred: bool = False,
     ) -> Layer:
         """Convolution, then batch norm or bias, then activation."""
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         shape = (*_window(x, (kh, kw), stride, padding), channels)
         options = _window_options(stride, padding, activation, **_UNDILATED)
         filter_ = (channels, kh, kw, x.channels)
-        return self._append(name, "CONV_2D", (x,), shape, options, filter_, batch_norm=batch_norm, gain=gain)
+        how = {"batch_norm": batch_norm, "gain": gain, "centred": centred}
+        return self._append(name, "CONV_2D", (x,), shape, options, filter_, **how)
 
     def depthwise(
         self, x: Layer, name: str, kernel: int = 3, stride: int = 1, activation: Activation = Activation.NONE
@@ -245,10 +249,11 @@ class Network:
         batch_norm: bool = False,
         gain: float = 1.0,
         factor: float = 0.0,
+        centred: bool = False,
     ) -> Layer:
         assert name not in self._names, f"two layers of {self.name} are called {name}"
         self._names.add(name)
-        layer = Layer(name, kind, inputs, shape, options, filter_, constant, batch_norm, gain, factor)
+        layer = Layer(name, kind, inputs, shape, options, filter_, constant, batch_norm, gain, factor, centred)
         self.layers.append(layer)
         return layer
 

@@ -1,0 +1,49 @@
+"""The vendor's developer tools under their own names: ``split_fc --input_graph x ...`` is ``atoll graph split_fc``."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+
+import click
+
+from atoll.cli import invoke
+
+
+def _run(group: str, name: str, arguments: Sequence[str] | None) -> None:
+    """Run one sub-command and exit. The vendor's flag library takes ``-input_graph`` for ``--input_graph`` too."""
+    parent: click.Group = importlib.import_module(f"atoll.cli.{group}").command
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(invoke(parent.commands[name], [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
+
+
+def append_recurrent_links(arguments: Sequence[str] | None = None) -> None:
+    """Keep the state of a recurrent model inside it."""
+    _run("graph", "append_recurrent_links", arguments)
+
+
+def join_tflite_models(arguments: Sequence[str] | None = None) -> None:
+    """Join two models into one."""
+    _run("graph", "join_tflite_models", arguments)
+
+
+def split_fc(arguments: Sequence[str] | None = None) -> None:
+    """Split a fully connected layer in two."""
+    _run("graph", "split_fc", arguments)
+
+
+def partition_with_num_ops(arguments: Sequence[str] | None = None) -> None:
+    """Cut a model into segments of given numbers of operators."""
+    _run("graph", "partition_with_num_ops", arguments)
+
+
+def model_pipelining_performance_analysis(arguments: Sequence[str] | None = None) -> None:
+    """Throughput of models as pipelines of several lengths."""
+    _run("bench", "model_pipelining_performance_analysis", arguments)
+
+
+def multiple_tpus_performance_analysis(arguments: Sequence[str] | None = None) -> None:
+    """Throughput of models on several devices side by side."""
+    _run("bench", "multiple_tpus_performance_analysis", arguments)

@@ -1,0 +1,77 @@
+"""Workloads and a target → how a prediction was obtained, and what is known about its error."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+from atoll.profiling.workload import Workload
+from atoll.report.profile import Accuracy
+from atoll.target.host import Target, profile, profile_names
+from atoll.timing import MAX_CLOCK_MHZ
+
+_INSTRUCTIONS_ESTIMATED = "The size of the instruction stream is estimated (median error 16 %, docs/timing.md)."
+_INSTRUCTIONS_READ = "The size of the instruction stream is that in the compiled file."
+
+
+def sources(workloads: Sequence[Workload], target: Target, measured: Sequence[Mapping[int, float]]) -> list[str]:
+    """How the numbers of a profile came about, a sentence each; ``measured``: ms of operators of the CPU."""
+    texts = [f"Times are modelled (docs/timing.md) with the numbers of {target.name}; no Edge TPU was used."]
+    texts += dict.fromkeys(work.how for work in workloads)
+    if any(work.regions for work in workloads):
+        read = all(work.instruction_bytes for work in workloads if work.regions)
+        texts.append(_INSTRUCTIONS_READ if read else _INSTRUCTIONS_ESTIMATED)
+    if any(set(work.hosted) - set(cpu) for work, cpu in zip(workloads, measured)):
+        texts.append(
+            "Operators on the CPU are estimated from multiply-accumulates, elements and anchors; of them only "
+            "detections were ever compared with measurements."
+        )
+    if any(measured):
+        texts.append("Operators on the CPU were measured here: medians of LiteRT's built-in kernels on one thread.")
+    if len(workloads) > 1:
+        texts.append("Stages follow the pipeline model: one host thread of work per stage, transfers scaled.")
+    return texts
+
+
+def held_out_error(
+    target: Target, tpus: int = 1, clock_mhz: float = MAX_CLOCK_MHZ, hosted: bool = False
+) -> Accuracy | None:
+    """What is known about the error of predictions for ``target``; None for one that does not come with the package.
+
+    The numbers are those that benchmarks/fit_timing.py wrote beside the profiles, with the memory planned by atoll.
+    ``hosted``: operators stay on the CPU.
+    """
+    known = next((name for name in profile_names() if _same_numbers(profile(name), target)), None)
+    if known is None:
+        return None
+    groups = _held_out()
+    caveats = []
+    group = f"{known}, real network"
+    if tpus > 1:
+        group = "all pipelines"
+        if known != "x86-pcie":
+            caveats.append("measured on x86-pcie only")
+        if tpus > 4:
+            caveats.append("with 2 to 4 devices")
+    elif group not in groups:
+        group = "real networks, all hosts"
+        caveats.append(f"no real network was measured on {known}")
+    if clock_mhz != MAX_CLOCK_MHZ:
+        caveats.append("all at 500 MHz")
+    if hosted:
+        caveats.append("of operators on the CPU they had detections only")
+    found = groups[group]
+    return Accuracy(group, int(found["points"]), found["median"], found["p90"], ", ".join(caveats))
+
+
+def _same_numbers(one: Target, other: Target) -> bool:
+    return all(getattr(one, table) == getattr(other, table) for table in ("chip", "instructions", "bus", "host"))
+
+
+@functools.cache
+def _held_out() -> Mapping[str, Mapping[str, float]]:
+    text = (resources.files("atoll.target") / "hosts" / "held-out.json").read_text("utf-8")
+    groups: Mapping[str, Mapping[str, float]] = json.loads(text)["groups"]
+    return groups
