@@ -5,7 +5,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types contract unit docs clean
+.PHONY: demo test lint types contract unit validate docs clean
 
 demo: $(VENV)/.core
 	mkdir -p demo
@@ -26,6 +26,10 @@ contract: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# Ours against the vendor's compiler, pair by pair and log by log; needs ../shared/data.
+validate: $(VENV)/.dev
+	$(BIN)/python benchmarks/validate.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+import atoll
 from atoll import errors
 from atoll.cli import cli
 from atoll.target.operators import support_table_markdown
@@ -26,10 +29,14 @@ def pages() -> dict[str, str]:
 
 def exit_codes() -> Iterator[str]:
     yield "# Exit codes\n\n| code | error | when |\n| --- | --- | --- |\n| 0 | | it worked |"
+    for module in pkgutil.walk_packages(atoll.__path__, "atoll."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     found = [errors.AtollError]
     for kind in found:
-        found += [sub for sub in kind.__subclasses__() if sub.__module__ == errors.__name__]
-    for kind in sorted(found, key=lambda kind: kind.exit_code):
+        found += [sub for sub in kind.__subclasses__() if sub not in found and sub.__module__.startswith("atoll")]
+    own = [kind for kind in found if "exit_code" in vars(kind)]  # the others share their parent's
+    for kind in sorted(own, key=lambda kind: kind.exit_code):
         yield f"| {kind.exit_code} | `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} |"
     yield f"| {errors.INTERRUPTED} | | Ctrl-C |"
 

@@ -21,7 +21,7 @@ from atoll import toolchain, zoo
 from atoll.device import EdgeTpu, lease, make_interpreter
 from atoll.device.inventory import HINT, edge_tpus
 from atoll.emit import segment_name
-from atoll.errors import DeviceError, FileMissingError, UsageError
+from atoll.errors import DeviceError, FileMissingError
 from atoll.ir.graph import Model
 from atoll.profiling import workload
 from atoll.run import Pipeline
@@ -105,11 +105,8 @@ def devices_for(
     """``count`` devices (None: all) of a type, a key of :data:`DEVICE_TYPES`, for this process until the block ends.
 
     Raises:
-        UsageError: there is no such type.
         DeviceError: there are not so many; all are needed before the first measurement.
     """
-    if device_type not in DEVICE_TYPES:
-        raise UsageError(f"'{device_type}' is no device type", f"Known: {', '.join(DEVICE_TYPES)}.")
     devices = [device for device in edge_tpus() if device.type in DEVICE_TYPES[device_type]]
     wanted = count or len(devices)
     if not devices or len(devices) < wanted:

@@ -111,6 +111,18 @@ class PartitionError(AtollError):
     exit_code = 40
 
 
+class CompilationTimeoutError(AtollError):
+    """The time limit of a compilation is over."""
+
+    exit_code = 41
+
+
+class CompilerFaultError(AtollError):
+    """The child process died, or met a bug of ours."""
+
+    exit_code = 42
+
+
 class InputError(AtollError):
     """Input data that does not fit the model."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atoll import __version__
 from atoll.check import Support, check, require_compilable
@@ -40,13 +41,15 @@ from atoll.memory import ModelParameters, ModelPlan, model_parameters, plan_memo
 from atoll.memory.order import OrderSearch, best_order
 from atoll.params import parameter_size
 from atoll.report.check import CheckReport, multiply_accumulates, operator_rows
-from atoll.report.run import RunReport
-from atoll.running import Tensors, compare_with_whole, run_report, run_segments, virtual_devices
 from atoll.target.generations import DEFAULT, Generation
 from atoll.target.operators import DEFAULT_RUNTIME, Status
 
 COMPILER = f"atoll {__version__}"
 """What our packages name as their compiler."""
+
+if TYPE_CHECKING:
+    from atoll.report.run import RunReport
+    from atoll.running import Tensors
 
 _log = logging.getLogger("atoll")
 
@@ -320,6 +323,9 @@ def run_pipeline(
         AtollError: as :func:`compile_model`; and DeviceError, InputError, OutputError, PipelineError.
         VerificationError: an output differs.
     """
+    # Compiling and checking need no interpreter and start twice as fast without.
+    from atoll.running import compare_with_whole, run_report, run_segments, virtual_devices
+
     partition, compiled = compile_model(model, tpus)
     paths = write_compiled(compiled, segments_dir)
     with virtual_devices(tpus, timeout, on_wait) as devices:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import time
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import atoll as atoll_package
 from atoll import errors
 from atoll.formats.tflite import read_model, write_model
 from atoll.ir import DType, Model
@@ -135,11 +138,14 @@ def test_a_file_without_permission(atoll: Run, chain_file: Path) -> None:
 
 
 def test_exit_codes_are_distinct() -> None:
-    def classes(base: type[errors.AtollError]) -> list[type[errors.AtollError]]:
-        return [base, *(c for sub in base.__subclasses__() for c in classes(sub) if c.__module__ == "atoll.errors")]
-
-    codes = [c.exit_code for c in classes(errors.AtollError)]
-    assert len(set(codes)) == len(codes)
+    for module in pkgutil.walk_packages(atoll_package.__path__, "atoll."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found = [errors.AtollError]
+    for kind in found:
+        found += [sub for sub in kind.__subclasses__() if sub not in found and sub.__module__.startswith("atoll.")]
+    own = [kind.exit_code for kind in found if "exit_code" in vars(kind)]
+    assert len(set(own)) == len(own) and not {0, errors.INTERRUPTED} & set(own)
 
 
 def test_more_segments_than_operators(atoll: Run, chain_file: Path) -> None:

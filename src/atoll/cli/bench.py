@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _HOST = "x86-pcie"
+_MODELLED_TPUS = 4
+"""Of how many devices, when nobody says: the numbers for which pipelines were measured (docs/timing.md)."""
 # What the vendor's tools measure when nothing is named.
 _PIPELINED = "inception_v3_299_quant,inception_v4_299_quant"
 _SIDE_BY_SIDE = (
@@ -75,7 +77,7 @@ def model_pipelining_performance_analysis(
     if segment_latencies_path and len(model_list) != 1:
         raise UsageError(f"--segment_latencies_path goes with one model, {len(model_list)} are named")
     _require_counts("--num_segments_list", num_segments_list)
-    with _bench(data_dir, model_list, max(num_segments_list), **options) as bench:
+    with _bench(data_dir, model_list, num_segments_list, max(num_segments_list), **options) as bench:
 
         def run(files: Sequence[Path], count: int, show: Callable[[int], object]) -> Timed:
             if bench.target is not None:
@@ -83,8 +85,7 @@ def model_pipelining_performance_analysis(
             return benching.pipelined(files, bench.devices[:count], num_inferences, show)
 
         results = {
-            name: [bench.timed(f"{name} in {n}", bench.models.files(name, n), n, num_inferences, run) for n in counts]
-            for counts in [num_segments_list]
+            name: [bench.timed(name, bench.models.files(name, n), n, num_inferences, run) for n in num_segments_list]
             for name in model_list
         }
     if segment_latencies_path:
@@ -96,7 +97,12 @@ def model_pipelining_performance_analysis(
 @click.option("--num_requests", default=30_000, show_default=True, type=click.IntRange(1), help="For each number.")
 @click.option("--test_data_dir", default="test_data", show_default=True, help="Where the models are.")
 @click.option("--model_list", type=Names(), default=_SIDE_BY_SIDE, help="Which models: a,b  [default: the vendor's 8]")
-@click.option("--num_tpus_list", type=Numbers(), default="", help="On how many devices.  [default: 1 up to all]")
+@click.option(
+    "--num_tpus_list",
+    type=Numbers(),
+    default="",
+    help="On how many devices.  [default: 1 up to all, modelled: up to 4]",
+)
 @_common_options
 def multiple_tpus_performance_analysis(
     num_requests: int, test_data_dir: str, model_list: Sequence[str], num_tpus_list: Sequence[int], **options: Any
@@ -106,7 +112,7 @@ def multiple_tpus_performance_analysis(
 
     if num_tpus_list:
         _require_counts("--num_tpus_list", num_tpus_list)
-    with _bench(test_data_dir, model_list, max(num_tpus_list, default=None), **options) as bench:
+    with _bench(test_data_dir, model_list, [1], max(num_tpus_list, default=None), **options) as bench:
 
         def run(files: Sequence[Path], count: int, show: Callable[[int], object]) -> Timed:
             if bench.target is not None:
@@ -115,7 +121,7 @@ def multiple_tpus_performance_analysis(
 
         counts = num_tpus_list or range(1, len(bench.devices) + 1)
         results = {
-            name: [bench.timed(f"{name} on {n}", bench.models.files(name), n, num_requests, run) for n in counts]
+            name: [bench.timed(name, bench.models.files(name), n, num_requests, run) for n in counts]
             for name in model_list
         }
     bench.show("multiple_tpus", results)
@@ -124,19 +130,21 @@ def multiple_tpus_performance_analysis(
 class _Bench:
     """What both commands work with: models, and devices or a modelled host."""
 
-    def __init__(self, models: Models, devices: Sequence[Any], target: Target | None, as_json: bool, quiet: bool) -> None:
+    def __init__(
+        self, models: Models, devices: Sequence[Any], target: Target | None, as_json: bool, quiet: bool
+    ) -> None:
         self.models, self.devices, self.target = models, devices, target
         self._as_json, self._quiet = as_json, quiet
 
     def timed(
         self,
-        title: str,
+        name: str,
         files: Sequence[Path],
         count: int,
         requests: int,
         run: Callable[[Sequence[Path], int, Callable[[int], object]], Timed],
     ) -> Timed:
-        with progress(title, requests, self._quiet or self.target is not None) as show:
+        with progress(f"{name} on {count}", requests, self._quiet or self.target is not None) as show:
             return run(files, count, show)
 
     def show(self, kind: str, results: Mapping[str, Sequence[Timed]]) -> None:
@@ -150,7 +158,16 @@ class _Bench:
             models = [{"model": name, "results": [_fields(t, rows[0]) for t in rows]} for name, rows in results.items()]
             print_json("bench", benchmark=kind, times=times, models=models)
             return
-        columns = ("model", ">Edge TPUs", ">requests", ">seconds", ">per second", ">ms each", ">speed-up", ">segments, ms")
+        columns = (
+            "model",
+            ">Edge TPUs",
+            ">requests",
+            ">seconds",
+            ">per second",
+            ">ms each",
+            ">speed-up",
+            ">segments, ms",
+        )
         rows = [(name, *_row(timed, timeds[0])) for name, timeds in results.items() for timed in timeds]
         table(columns, rows)
         click.echo(f"Times: {times}.")
@@ -160,6 +177,7 @@ class _Bench:
 def _bench(
     directory: str,
     model_list: Sequence[str],
+    pieces: Sequence[int],
     count: int | None,
     device_type: str,
     modelled: bool,
@@ -167,6 +185,7 @@ def _bench(
     as_json: bool,
     quiet: bool,
 ) -> Iterator[_Bench]:
+    """Models in ``pieces``, all there before the first of them is measured, and ``count`` devices (None: all)."""
     from atoll import benching
     from atoll.errors import UsageError
     from atoll.target.host import load_target
@@ -178,15 +197,18 @@ def _bench(
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-"))
         models = benching.Models(directory, scratch)
+        host = load_target(target or _HOST) if modelled else None
+        devices: Sequence[Any] = range(count or _MODELLED_TPUS)
+        if host is None:
+            devices = stack.enter_context(benching.devices_for(count, device_type, _say))
         for name in model_list:
-            models.files(name)  # a name that is wrong is told before minutes of measuring
-        if modelled:
-            devices: Sequence[Any] = range(count or 4)
-            yield _Bench(models, devices, load_target(target or _HOST), as_json, quiet)
-        else:
-            say = lambda message: click.echo(message, err=True)  # noqa: E731
-            devices = stack.enter_context(benching.devices_for(count, device_type, say))
-            yield _Bench(models, devices, None, as_json, quiet)
+            for number in pieces:
+                models.files(name, number)  # what is wrong is told before minutes of measuring
+        yield _Bench(models, devices, host, as_json, quiet)
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
 
 
 def _require_counts(option: str, counts: Sequence[int]) -> None:

@@ -18,25 +18,21 @@ from typing import Any
 
 from atoll import toolchain
 from atoll.check import require_compilable
-from atoll.errors import AtollError, FileAccessError, InvalidModelError, UnsupportedModelError, UsageError
+from atoll.errors import (
+    AtollError,
+    CompilationTimeoutError,
+    CompilerFaultError,
+    FileAccessError,
+    InvalidModelError,
+    UnsupportedModelError,
+    UsageError,
+)
 from atoll.files import map_file, output_directory
 from atoll.formats.tflite import read_model
 from atoll.ir.graph import Model
 from atoll.memory.order import OrderSearch
 from atoll.report.compile import FileReport, file_report
 from atoll.report.vendor import log_text
-
-
-class CompilationTimeoutError(AtollError):
-    """The time limit of a compilation is over."""
-
-    exit_code = 41
-
-
-class CompilerFaultError(AtollError):
-    """The child process died, or met a bug of ours."""
-
-    exit_code = 70
 
 
 @dataclass(frozen=True, slots=True)

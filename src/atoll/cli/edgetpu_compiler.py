@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import click
 
-from atoll.cli.compile_job import Compilation, CompilationTimeoutError, CompilerFaultError, Job
+from atoll.cli.compile_job import Compilation, Job
 from atoll.errors import (
     INTERRUPTED,
     AtollError,
+    CompilationTimeoutError,
+    CompilerFaultError,
     DynamicShapeError,
     InvalidModelError,
     NotQuantizedError,

@@ -179,9 +179,7 @@ def _rewritten(
     return replace(graph, tensors=tuple(tensors), operators=new)
 
 
-def _slice_input(
-    layer: _Layer, begin: int, end: int, add: Callable[[Tensor], int], operators: list[Operator]
-) -> int:
+def _slice_input(layer: _Layer, begin: int, end: int, add: Callable[[Tensor], int], operators: list[Operator]) -> int:
     source, rank = layer.source, len(layer.source.shape)
     shape = (*source.shape[:-1], end - begin)
     starts = _constant(f"{source.name}/begin_{begin}", np.array([0] * (rank - 1) + [begin], np.int32))

@@ -6,6 +6,7 @@ Source of every rule: ../shared/facts/parameters.md (reproduced byte for byte on
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -241,6 +242,7 @@ def _taps(graph: Graph, operator: Operator, kernel: tuple[int, int]) -> tuple[tu
     return rows, columns
 
 
+@functools.lru_cache(maxsize=4096)
 def touching_taps(size: int, outputs: int, kernel: int, stride: int, dilation: int, same: bool) -> tuple[int, ...]:
     """Kernel positions along one axis that read at least one real (not padded) input element."""
     span = (kernel - 1) * dilation + 1

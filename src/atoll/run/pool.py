@@ -54,7 +54,7 @@ class Pool:
         buffer = np.empty(spec.shape, spec.dtype)
         buffers.insert(0, buffer)  # what callers keep moves to the end, and falls off there
         del buffers[shelf.kept :]
-        return buffer.view()
+        return buffer.view()  # type: ignore[no-any-return]
 
 
 class _Shelf:

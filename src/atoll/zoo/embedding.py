@@ -1,4 +1,4 @@
-"""A classifier -> the extractor of its embedding, with layers behind it that weight imprinting can train, or without."""
+"""A classifier -> the extractor of its embedding, alone or with last layers that weight imprinting can train."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ POOL = "global_average_pool"
 
 _FACTOR = 16.0
 """What cosines are multiplied with: those of embeddings differ by tenths, a softmax tells whole numbers apart."""
+
+_DIM = 256
 
 
 def extractor(classifier: Network, name: str) -> Network:
@@ -24,7 +26,9 @@ def imprintable(classifier: Network, name: str, classes: int = 1000) -> Network:
     x: Layer = net.layers[-1]
     if len(x.shape) == 2:
         x = net.reshape(x, "expand", (1, 1, 1, x.channels))
-    x = net.conv(x, "bottleneck", 256, batch_norm=False, centred=True)
+    # Embeddings of ReLU networks point one way, and 2048 numbers of one unit vector have three steps of 1/128 each:
+    # a centred projection (as FaceNet's, arXiv:1503.03832) lets 8 bits tell ResNet's embeddings apart.
+    x = net.conv(x, "bottleneck", _DIM, batch_norm=False, centred=True)
     x = net.l2_normalization(x, "embedding")
     # Together the convolution and the product give logits the deviation that other classifiers here have.
     x = net.conv(x, "cosines", classes, batch_norm=False, gain=3 / _FACTOR)

@@ -119,7 +119,7 @@ class Network:
         return sum(layer.macs for layer in self.layers)
 
     def up_to(self, last: str, name: str) -> Network:
-        """A network ``name`` of the layers up to ``last``, without outputs yet; later layers of neither touch the other."""
+        """A new network of the layers up to ``last``, without outputs yet."""
         net = Network(name, self.input.shape[1:])  # type: ignore[arg-type]
         net.input = self.input
         end = [layer.name for layer in self.layers].index(last) + 1
@@ -145,8 +145,9 @@ class Network:
         shape = (*_window(x, (kh, kw), stride, padding), channels)
         options = _window_options(stride, padding, activation, **_UNDILATED)
         filter_ = (channels, kh, kw, x.channels)
-        how = {"batch_norm": batch_norm, "gain": gain, "centred": centred}
-        return self._append(name, "CONV_2D", (x,), shape, options, filter_, **how)
+        return self._append(
+            name, "CONV_2D", (x,), shape, options, filter_, batch_norm=batch_norm, gain=gain, centred=centred
+        )
 
     def depthwise(
         self, x: Layer, name: str, kernel: int = 3, stride: int = 1, activation: Activation = Activation.NONE
@@ -225,7 +226,9 @@ class Network:
 
     def l2_normalization(self, x: Layer, name: str) -> Layer:
         """The vector of unit length along the innermost dimension."""
-        return self._append(name, "L2_NORMALIZATION", (x,), x.shape, {"fused_activation_function": int(Activation.NONE)})
+        return self._append(
+            name, "L2_NORMALIZATION", (x,), x.shape, {"fused_activation_function": int(Activation.NONE)}
+        )
 
     def scale(self, x: Layer, name: str, factor: float) -> Layer:
         """Every element times the positive number ``factor``."""

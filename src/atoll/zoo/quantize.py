@@ -13,6 +13,7 @@ from atoll.zoo.calibrate import Calibrated, Weights
 from atoll.zoo.kernels import KINDS
 from atoll.zoo.network import Layer, Network
 
+
 def quantize(calibrated: Calibrated, description: str) -> Model:
     """Weights per channel and symmetric, biases int32 of scale input · weights, activations int8 with a zero point."""
     network = calibrated.network

@@ -1,0 +1,148 @@
+"""A graph and a target → what each contiguous segment costs by the timing model, and quick lower bounds of that.
+
+The same numbers as :func:`atoll.timing.time_model` gives for the segment on its own (:meth:`SegmentCosts.timing`), in a
+fraction of the time: what does not depend on the segment is computed once, from the timing of each single operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from atoll.check import check
+from atoll.ir.graph import Graph
+from atoll.ir.subgraph import boundary
+from atoll.mapping import map_operators
+from atoll.memory import LayerKind, LayerParameters, ModelParameters, model_parameters, plan_memory
+from atoll.memory.reserve import reserve_rows
+from atoll.params import parameter_size
+from atoll.target.chip import EDGE_TPU
+from atoll.target.host import Target
+from atoll.timing import ParameterUse, RegionTiming, Timing, time_model
+
+Floats = npt.NDArray[np.float64]
+
+
+class SegmentCosts:
+    """Costs of the segments of one graph on one target, each computed once.
+
+    Every operator that is mapped in the whole graph is taken to be mapped in each segment.
+    """
+
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph, self.target = graph, target
+        self.mapped = {i for region in map_operators(graph, check(graph)).regions for i in region}
+        layers = model_parameters(graph, sorted(self.mapped), parameter_size).layers
+        self.layers: Mapping[int, LayerParameters] = {layer.operator: layer for layer in layers}
+        self._costs: dict[tuple[int, int], float] = {}
+        self._segments: dict[tuple[int, int], tuple[float, frozenset[int]]] = {}
+        self._tensors()
+        self._single_operators()
+
+    def _tensors(self) -> None:
+        """Who writes each activation, who reads it last, and what sending it to the chip takes (ms)."""
+        graph, end = self.graph, len(self.graph.operators)
+        self._writer = {t: n for n, op in enumerate(graph.operators) for t in op.outputs}
+        self._reads = [[t for t in op.inputs if t >= 0 and not graph.tensors[t].is_constant] for op in graph.operators]
+        self._last = {t: n for n, reads in enumerate(self._reads) for t in reads} | dict.fromkeys(graph.outputs, end)
+        self._input_ms = {
+            t: graph.tensors[t].nbytes / self.target.bus.input_mb_s / 1e3 for reads in self._reads for t in reads
+        }
+
+    def _single_operators(self) -> None:
+        """Per operator: seconds to compute, to stream its parameters, to send its instructions and its outputs."""
+        streamed = {n: ParameterUse(streamed=layer.nbytes) for n, layer in self.layers.items()}
+        alone = [self._alone(n, streamed) for n in range(len(self.graph.operators))]
+        regions: list[RegionTiming | None] = [timing.regions[0] if timing.regions else None for timing in alone]
+        base = self.target.instructions.base / self.target.bus.parameters_mb_s / 1e3
+        self.compute_ms = np.array([timing.operators[0].compute_ms for timing in alone])
+        self.stream_ms = np.array([timing.operators[0].stream_ms for timing in alone])
+        self.operators = self.compute_ms / 1e3
+        self._output_ms = np.array([r.output_ms + r.relayout_ms if r else 0.0 for r in regions])
+        self._first_input_ms = np.array([r.input_ms if r else 0.0 for r in regions])
+        self._computed = np.concatenate([[0.0], np.cumsum(self.compute_ms)])
+        self._instructions = np.concatenate([[0.0], np.cumsum([r.instructions_ms - base if r else 0 for r in regions])])
+        sizes = [self.layers[n].nbytes if n in self.layers else 0 for n in range(len(alone))]
+        self._stored = np.concatenate([[0], np.cumsum(sizes)])
+        self._fixed_ms = self.target.host.floor_ms + base
+
+    def _alone(self, index: int, uses: Mapping[int, ParameterUse]) -> Timing:
+        return self._time(index, index + 1, {0: uses[index]} if index in uses else {})
+
+    def _time(self, start: int, end: int, uses: Mapping[int, ParameterUse]) -> Timing:
+        entering, leaving = boundary(self.graph, range(start, end))
+        part = replace(self.graph, operators=self.graph.operators[start:end], inputs=entering, outputs=leaving)
+        region = [i - start for i in range(start, end) if i in self.mapped]
+        return time_model(part, [region] if region else [], uses, self.target)
+
+    def timing(self, start: int, end: int) -> Timing:
+        """The modelled times of operators ``start ... end - 1``; operator indices count from 0 within the segment."""
+        _, streamed = self._segment(start, end)
+        uses = {
+            n - start: ParameterUse(streamed=layer.nbytes) if n in streamed else ParameterUse(cached=layer.nbytes)
+            for n, layer in self.layers.items()
+            if start <= n < end
+        }
+        return self._time(start, end, uses)
+
+    def _segment(self, start: int, end: int) -> tuple[float, frozenset[int]]:
+        """What a segment takes beside its operators (ms), and the operators whose parameters are streamed."""
+        if (start, end) not in self._segments:
+            entering = dict.fromkeys(
+                t for n in range(start, end) for t in self._reads[n] if self._writer.get(t, -1) < start
+            )
+            leaving = (
+                n
+                for n in range(start, end)
+                if any(self._last.get(t, n) >= end for t in self.graph.operators[n].outputs)
+            )
+            fixed = self.target.host.stage_ms + sum(self._output_ms[n] for n in leaving)
+            if any(n in self.mapped for n in range(start, end)):
+                fixed += self._fixed_ms + self._instructions[end] - self._instructions[start]
+                fixed += sum(self._input_ms[t] for t in entering)
+            streamed = self._streamed(start, end, [self.graph.tensors[t].shape for t in entering])
+            self._segments[start, end] = float(fixed), streamed
+        return self._segments[start, end]
+
+    def _streamed(self, start: int, end: int, shapes: Sequence[tuple[int, ...]]) -> frozenset[int]:
+        layers = tuple(self.layers[n] for n in range(start, end) if n in self.layers)
+        reserve = reserve_rows(shapes)
+        always = frozenset(layer.operator for layer in layers if layer.kind is LayerKind.CONSTANT)
+        room = EDGE_TPU.tiles * (EDGE_TPU.rows_per_tile - reserve)
+        if sum(layer.rows for layer in layers) <= room and all(layer.kind is not LayerKind.DENSE for layer in layers):
+            return always
+        plan = plan_memory([ModelParameters("", layers, reserve)]).models[0]
+        return frozenset(item.layer.operator for item in plan.layers if not item.cached)
+
+    def cost(self, start: int, end: int, _kind: str = "any") -> float:
+        """Seconds per inference, with the host's serial work for a stage."""
+        if (start, end) not in self._costs:
+            self._costs[start, end] = self.disturbed(start, end)
+        return self._costs[start, end]
+
+    def disturbed(self, start: int, end: int, factors: Floats | None = None) -> float:
+        """The cost if each operator (of the whole graph) took that many times what is modelled."""
+        fixed, streamed = self._segment(start, end)
+        compute = self.compute_ms[start:end] if factors is None else self.compute_ms[start:end] * factors[start:end]
+        total = fixed + float(compute.sum())
+        if streamed:
+            which = np.fromiter(streamed, dtype=np.intp)
+            scale = np.ones(len(which)) if factors is None else factors[which]
+            streaming = float((self.stream_ms[which] * scale).sum())
+            total += max(0.0, streaming - float((self.compute_ms[which] * scale).sum()))
+        return total / 1e3
+
+    def bound(self, start: int, ends: npt.NDArray[np.intp], _kind: str = "any") -> Floats:
+        """No segment costs less: its first inputs, its last output, its instructions, and the longer of computing and
+        of streaming what the largest cache cannot hold."""
+        computing = self._computed[ends] - self._computed[start]
+        capacity = EDGE_TPU.tiles * EDGE_TPU.rows_per_tile * EDGE_TPU.row_bytes
+        excess = np.maximum(0, self._stored[ends] - self._stored[start] - capacity)
+        streaming = excess / self.target.bus.parameters_mb_s / 1e3
+        fixed = self.target.host.stage_ms + self._first_input_ms[start] + self._output_ms[ends - 1]
+        if start in self.mapped:
+            fixed = fixed + self._fixed_ms + self._instructions[ends] - self._instructions[start]
+        return (np.maximum(computing, streaming) + fixed) * (1 - 1e-9) / 1e3
