@@ -2,7 +2,7 @@
 
     python benchmarks/equality_sweep.py [NETWORK ...]      default: all of them (an hour of processor time)
 
-Each cut runs as a pipeline of compiled segments on virtual devices, with three random inputs; the uncut model runs once.
+    python benchmarks/equality_sweep.py [NETWORK ...]      default: all of them (an hour)
 """
 
 from __future__ import annotations

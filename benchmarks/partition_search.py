@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from segment_costs import SegmentCosts
 
 from atoll.cut import equal_parameters, legal_cuts
 from atoll.cut.downsets import PieceBound, optimal_pieces
@@ -30,6 +29,7 @@ from atoll.cut.optimal import optimal_cuts
 from atoll.cut.profiling import profiled_cuts
 from atoll.cut.refine import refined_cuts
 from atoll.ir.graph import Graph
+from atoll.planning import SegmentCosts
 from atoll.target.host import profile
 from atoll.toolchain import load
 from atoll.zoo import build

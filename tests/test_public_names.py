@@ -20,6 +20,7 @@ def test_the_public_names_are_these_and_exist() -> None:
         "__version__",
         "check_model",
         "compile_model",
+        "lease",
         "list_edge_tpus",
         "make_interpreter",
         "read_model",

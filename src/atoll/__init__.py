@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atoll.device import VirtualEdgeTpu, list_edge_tpus, make_interpreter
+    from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
     from atoll.formats.tflite import read_model, write_model
     from atoll.run import Pipeline, StageStats
@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "check_model",
     "compile_model",
+    "lease",
     "list_edge_tpus",
     "make_interpreter",
     "read_model",
@@ -35,6 +36,7 @@ _HOMES = {
     "VirtualEdgeTpu": "device",
     "check_model": "toolchain",
     "compile_model": "toolchain",
+    "lease": "device",
     "list_edge_tpus": "device",
     "make_interpreter": "device",
     "read_model": "formats.tflite",

@@ -1,11 +1,13 @@
-"""A graph and a target → what each contiguous segment costs by the timing model, and quick lower bounds of that.
+"""A graph and a target → what each contiguous segment costs, the best cuts, and the best use of several Edge TPUs.
 
-The same numbers as :func:`atoll.timing.time_model` gives for the segment on its own (:meth:`SegmentCosts.timing`), in a
-fraction of the time: what does not depend on the segment is computed once, from the timing of each single operator.
+The costs are the numbers that :func:`atoll.timing.time_model` gives for a segment on its own
+(:meth:`SegmentCosts.timing`), in a fraction of the time: what does not depend on the segment is computed once, from the
+timing of each single operator.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -37,10 +39,21 @@ class SegmentCosts:
         self.mapped = {i for region in map_operators(graph, check(graph)).regions for i in region}
         layers = model_parameters(graph, sorted(self.mapped), parameter_size).layers
         self.layers: Mapping[int, LayerParameters] = {layer.operator: layer for layer in layers}
+        self._stage_ms, self._boundary = target.host.stage_ms, 1.0
         self._costs: dict[tuple[int, int], float] = {}
-        self._segments: dict[tuple[int, int], tuple[float, frozenset[int]]] = {}
+        self._segments: dict[tuple[int, int], tuple[float, float, frozenset[int]]] = {}
         self._tensors()
         self._single_operators()
+
+    def in_pipeline(self, stages: int) -> SegmentCosts:
+        """The costs in a pipeline of that many stages, as :func:`atoll.timing.pipeline_timing` has them: a single
+        stage has no serial work on the host, and of two and more the transfers take another time."""
+        host = self.target.host
+        other = copy.copy(self)  # what is known of the segments is shared
+        other._stage_ms = host.stage_ms if stages > 1 else 0.0
+        other._boundary = (1.0, host.boundary_2, host.boundary_3, host.boundary_4)[min(stages, 4) - 1]
+        other._costs = {}
+        return other
 
     def _tensors(self) -> None:
         """Who writes each activation, who reads it last, and what sending it to the chip takes (ms)."""
@@ -80,7 +93,7 @@ class SegmentCosts:
 
     def timing(self, start: int, end: int) -> Timing:
         """The modelled times of operators ``start ... end - 1``; operator indices count from 0 within the segment."""
-        _, streamed = self._segment(start, end)
+        _, _, streamed = self._segment(start, end)
         uses = {
             n - start: ParameterUse(streamed=layer.nbytes) if n in streamed else ParameterUse(cached=layer.nbytes)
             for n, layer in self.layers.items()
@@ -88,8 +101,13 @@ class SegmentCosts:
         }
         return self._time(start, end, uses)
 
-    def _segment(self, start: int, end: int) -> tuple[float, frozenset[int]]:
-        """What a segment takes beside its operators (ms), and the operators whose parameters are streamed."""
+    def streamed_bytes(self, start: int, end: int) -> int:
+        """Bytes of parameters that cross the bus with every inference, as laid out for the chip."""
+        return sum(self.layers[n].nbytes for n in self._segment(start, end)[2])
+
+    def _segment(self, start: int, end: int) -> tuple[float, float, frozenset[int]]:
+        """What a segment takes beside its operators and transfers (ms), its transfers (ms), and the operators whose
+        parameters are streamed."""
         if (start, end) not in self._segments:
             entering = dict.fromkeys(
                 t for n in range(start, end) for t in self._reads[n] if self._writer.get(t, -1) < start
@@ -99,12 +117,12 @@ class SegmentCosts:
                 for n in range(start, end)
                 if any(self._last.get(t, n) >= end for t in self.graph.operators[n].outputs)
             )
-            fixed = self.target.host.stage_ms + sum(self._output_ms[n] for n in leaving)
+            fixed, transfer = 0.0, sum(self._output_ms[n] for n in leaving)
             if any(n in self.mapped for n in range(start, end)):
-                fixed += self._fixed_ms + self._instructions[end] - self._instructions[start]
-                fixed += sum(self._input_ms[t] for t in entering)
+                fixed = self._fixed_ms + self._instructions[end] - self._instructions[start]
+                transfer += sum(self._input_ms[t] for t in entering)
             streamed = self._streamed(start, end, [self.graph.tensors[t].shape for t in entering])
-            self._segments[start, end] = float(fixed), streamed
+            self._segments[start, end] = float(fixed), float(transfer), streamed
         return self._segments[start, end]
 
     def _streamed(self, start: int, end: int, shapes: Sequence[tuple[int, ...]]) -> frozenset[int]:
@@ -125,9 +143,9 @@ class SegmentCosts:
 
     def disturbed(self, start: int, end: int, factors: Floats | None = None) -> float:
         """The cost if each operator (of the whole graph) took that many times what is modelled."""
-        fixed, streamed = self._segment(start, end)
+        fixed, transfer, streamed = self._segment(start, end)
         compute = self.compute_ms[start:end] if factors is None else self.compute_ms[start:end] * factors[start:end]
-        total = fixed + float(compute.sum())
+        total = self._stage_ms + fixed + self._boundary * transfer + float(compute.sum())
         if streamed:
             which = np.fromiter(streamed, dtype=np.intp)
             scale = np.ones(len(which)) if factors is None else factors[which]
@@ -142,7 +160,7 @@ class SegmentCosts:
         capacity = EDGE_TPU.tiles * EDGE_TPU.rows_per_tile * EDGE_TPU.row_bytes
         excess = np.maximum(0, self._stored[ends] - self._stored[start] - capacity)
         streaming = excess / self.target.bus.parameters_mb_s / 1e3
-        fixed = self.target.host.stage_ms + self._first_input_ms[start] + self._output_ms[ends - 1]
+        fixed = self._stage_ms + self._boundary * (self._first_input_ms[start] + self._output_ms[ends - 1])
         if start in self.mapped:
             fixed = fixed + self._fixed_ms + self._instructions[ends] - self._instructions[start]
         return (np.maximum(computing, streaming) + fixed) * (1 - 1e-9) / 1e3
