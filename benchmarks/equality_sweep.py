@@ -1,8 +1,8 @@
 """Does every network of the zoo, cut into 1 to 8 segments, equal the whole bit for bit?
 
-    python benchmarks/equality_sweep.py [NETWORK ...]      default: all of them (an hour of processor time)
+python benchmarks/equality_sweep.py [NETWORK ...]      default: all of them (an hour of processor time)
 
-    python benchmarks/equality_sweep.py [NETWORK ...]      default: all of them (an hour)
+python benchmarks/equality_sweep.py [NETWORK ...]      default: all of them (an hour)
 """
 
 from __future__ import annotations

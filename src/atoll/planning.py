@@ -8,19 +8,24 @@ timing of each single operator.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from atoll.check import check
+from atoll.cut import Cutting, Fleet, Goal, Stage, arrange, legal_cuts, optimal_cuts
+from atoll.errors import PartitionError
 from atoll.ir.graph import Graph
 from atoll.ir.subgraph import boundary
 from atoll.mapping import map_operators
 from atoll.memory import LayerKind, LayerParameters, ModelParameters, model_parameters, plan_memory
 from atoll.memory.reserve import reserve_rows
 from atoll.params import parameter_size
+from atoll.plan import Plan, plan_counts
 from atoll.target.chip import EDGE_TPU
 from atoll.target.host import Target
 from atoll.timing import ParameterUse, RegionTiming, Timing, time_model
@@ -164,3 +169,129 @@ class SegmentCosts:
         if start in self.mapped:
             fixed = fixed + self._fixed_ms + self._instructions[ends] - self._instructions[start]
         return (np.maximum(computing, streaming) + fixed) * (1 - 1e-9) / 1e3
+
+
+def cut_places(graph: Graph, segments: int) -> list[int]:
+    """0, the places where the graph may be cut, and its number of operators.
+
+    Raises:
+        PartitionError: there are too few of them for so many segments.
+    """
+    places = legal_cuts(graph)
+    if not 1 <= segments <= len(places) + 1 or not graph.operators:
+        raise PartitionError(
+            f"the model cannot be cut into {segments} segments: its {len(graph.operators)} operators have "
+            f"{len(places)} places to cut",
+            f"Ask for 1 to {len(places) + 1} segments."
+            if graph.operators
+            else "A model without operators runs nowhere.",
+        )
+    return [0, *places, len(graph.operators)]
+
+
+def interval(costs: SegmentCosts, stages: Sequence[Stage]) -> float:
+    """Seconds between two results: of the slowest stage, or of the host that serves all stages in turn."""
+    return max(*(stage.seconds / stage.replicas for stage in stages), 1 / host_rate(costs, stages))
+
+
+def host_rate(costs: SegmentCosts, stages: Sequence[Stage]) -> float:
+    """Items per second that the host can serve; a single device alone waits for nobody."""
+    several = len(stages) > 1 or stages[0].replicas > 1
+    work = len(stages) * costs.target.host.stage_ms / 1e3 if several else 0.0
+    return 1 / work if work else math.inf
+
+
+def best_cuts(
+    costs: SegmentCosts, positions: Sequence[int], devices: int, goal: Goal = Goal(), pinned: Sequence[int] = ()
+) -> Cutting:
+    """The best pipeline of at most ``devices`` stages by the pipeline model (:func:`atoll.timing.pipeline_timing`).
+
+    What a transfer takes depends on the number of stages, so there is one search for each; among equals the fewest
+    stages are taken. The bound that is proven is one for the number of stages that is taken.
+
+    Raises:
+        PartitionError: more devices than segments are possible, or the limits cannot be met: it says what can.
+    """
+    found, possible = [], []
+    for count in range(max(1, len(pinned) + 1), devices + 1):
+        own = costs.in_pipeline(count)
+        exactly = replace(goal, at_least=count, max_latency=math.inf)
+        cutting = optimal_cuts(positions, own.cost, Fleet.of(count), bound=own.bound, goal=exactly, pinned=pinned)
+        possible.append(cutting)
+        if cutting.latency > goal.max_latency:
+            exactly = replace(exactly, objective="latency")
+            quickest = optimal_cuts(positions, own.cost, Fleet.of(count), bound=own.bound, goal=exactly, pinned=pinned)
+            possible.append(quickest)
+            if quickest.latency > goal.max_latency:
+                continue
+            exactly = replace(goal, at_least=count)
+            cutting = optimal_cuts(positions, own.cost, Fleet.of(count), bound=own.bound, goal=exactly, pinned=pinned)
+        found.append(cutting)
+    if not found:
+        raise _unreachable(costs, possible, devices, goal, len(pinned))
+
+    def worth(cutting: Cutting) -> tuple[float, int, float]:
+        main, other = interval(costs, cutting.stages), cutting.latency
+        if goal.objective == "latency":
+            main, other = other, main
+        return float(f"{main:.9g}"), len(cutting.stages), other  # sums in another order round differently
+
+    return min(found, key=worth)
+
+
+def _unreachable(
+    costs: SegmentCosts, possible: Sequence[Cutting], devices: int, goal: Goal, pins: int
+) -> PartitionError:
+    if not possible:
+        return PartitionError(
+            f"{pins} pinned cuts make {pins + 1} segments, there are {devices} devices", "Pin fewer, or add devices."
+        )
+    quickest = min(possible, key=lambda cutting: cutting.latency)
+    fastest = min(possible, key=lambda cutting: interval(costs, cutting.stages))
+    return PartitionError(
+        f"a latency of at most {goal.max_latency * 1e3:.3f} ms cannot be met with {devices} devices",
+        f"Possible are a latency of {quickest.latency * 1e3:.3f} ms ({len(quickest.stages)} segments, a result every "
+        f"{interval(costs, quickest.stages) * 1e3:.3f} ms), and a result every "
+        f"{interval(costs, fastest.stages) * 1e3:.3f} ms ({len(fastest.stages)} segments, a latency of "
+        f"{fastest.latency * 1e3:.3f} ms).",
+    )
+
+
+def best_uses(costs: SegmentCosts, counts: Sequence[int]) -> tuple[Plan, ...]:
+    """For each number of devices the best of pipeline, copies of the whole model, and pipelines with replicas.
+
+    Pipelines are exactly the best by the pipeline model. With replicas that holds as long as transfers take no longer
+    in a longer pipeline (of all hosts of the package they do not) and the host is not the limit: the host is known
+    when the best of each shape are compared, not while cuts are searched for.
+
+    Raises:
+        PartitionError: the model has no operators.
+    """
+    positions = cut_places(costs.graph, 1)
+    longest = len(positions) - 1
+
+    @cache
+    def pipeline(stages: int) -> Cutting:
+        return best_cuts(costs, positions, stages)
+
+    def copies(devices: int) -> Cutting:
+        own = costs if devices > 1 else costs.in_pipeline(1)  # the host serves copies in turn, as it serves stages
+        return arrange(positions, own.cost, devices, max_replicas=devices, whole=True)
+
+    def replicated(devices: int, at_least: int) -> Cutting:
+        own = costs.in_pipeline(at_least)
+        goal = Goal(at_least=at_least)
+        found = arrange(positions, own.cost, devices, max_replicas=devices, bound=own.bound, goal=goal)
+        own = costs.in_pipeline(len(found.stages))
+        stages = tuple(replace(stage, seconds=own.cost(stage.start, stage.end)) for stage in found.stages)
+        return replace(found, stages=stages)
+
+    def search(devices: int, *, max_replicas: int, whole: bool = False) -> Cutting:
+        if whole:
+            return copies(devices)
+        if max_replicas == 1:
+            return pipeline(min(devices, longest))
+        found = [replicated(devices, count) for count in range(2, min(devices, longest, 4) + 1)]
+        return min([copies(devices), *found], key=lambda cutting: interval(costs, cutting.stages))
+
+    return plan_counts(search, counts, lambda stages: host_rate(costs, stages))
