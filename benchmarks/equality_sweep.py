@@ -50,7 +50,7 @@ def sweep(name: str) -> dict[str, object]:
     equal = 0
     for segments in range(1, MOST + 1):
         partition, compiled = toolchain.compile_model(model, segments)
-        with tempfile.TemporaryDirectory() as folder, running.virtual_devices(segments) as devices:
+        with tempfile.TemporaryDirectory() as folder, running.virtual_devices(segments, timeout=None) as devices:
             paths = toolchain.write_compiled(compiled, folder)
             run = running.run_segments(paths, devices, model, partition, inputs, INPUTS, keep=INPUTS)
         equal += all(

@@ -11,7 +11,6 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,10 @@ from atoll.target.host import Target
 from atoll.timing import ParameterUse, RegionTiming, Timing, time_model
 
 Floats = npt.NDArray[np.float64]
+
+_GOAL = Goal()
+CLOSE = 0.01
+"""A plan compares numbers of devices by a model with an error of several percent: the last percent is not searched."""
 
 
 class SegmentCosts:
@@ -168,7 +171,8 @@ class SegmentCosts:
         fixed = self._stage_ms + self._boundary * (self._first_input_ms[start] + self._output_ms[ends - 1])
         if start in self.mapped:
             fixed = fixed + self._fixed_ms + self._instructions[ends] - self._instructions[start]
-        return (np.maximum(computing, streaming) + fixed) * (1 - 1e-9) / 1e3
+        lower: Floats = (np.maximum(computing, streaming) + fixed) * (1 - 1e-9) / 1e3
+        return lower
 
 
 def cut_places(graph: Graph, segments: int) -> list[int]:
@@ -202,30 +206,41 @@ def host_rate(costs: SegmentCosts, stages: Sequence[Stage]) -> float:
 
 
 def best_cuts(
-    costs: SegmentCosts, positions: Sequence[int], devices: int, goal: Goal = Goal(), pinned: Sequence[int] = ()
+    costs: SegmentCosts,
+    positions: Sequence[int],
+    devices: int,
+    goal: Goal = _GOAL,
+    pinned: Sequence[int] = (),
+    max_replicas: int = 1,
 ) -> Cutting:
-    """The best pipeline of at most ``devices`` stages by the pipeline model (:func:`atoll.timing.pipeline_timing`).
+    """The best pipeline on at most ``devices`` by the pipeline model (:func:`atoll.timing.pipeline_timing`).
 
-    What a transfer takes depends on the number of stages, so there is one search for each; among equals the fewest
-    stages are taken. The bound that is proven is one for the number of stages that is taken.
+    What a transfer takes depends on the number of stages, up to four: there is one search for each. That is exact as
+    long as transfers take no longer in a longer pipeline (from two stages on; so it is on all hosts of the package).
+    The host's own limit is only known when the results are compared. Among equals the fewest stages are taken.
 
     Raises:
         PartitionError: more devices than segments are possible, or the limits cannot be met: it says what can.
     """
+    most = min(devices, len(positions) - 1)
+    first = max(1, len(pinned) + 1)
     found, possible = [], []
-    for count in range(max(1, len(pinned) + 1), devices + 1):
-        own = costs.in_pipeline(count)
-        exactly = replace(goal, at_least=count, max_latency=math.inf)
-        cutting = optimal_cuts(positions, own.cost, Fleet.of(count), bound=own.bound, goal=exactly, pinned=pinned)
+    for count in range(first, max(first, min(most, 4)) + 1) if first <= most else ():
+        fleet, own = Fleet.of(1 if count == 1 else devices, max_replicas=max_replicas), costs.in_pipeline(count)
+
+        def search(wanted: Goal, own: SegmentCosts = own, fleet: Fleet = fleet) -> Cutting:
+            cutting = optimal_cuts(positions, own.cost, fleet, bound=own.bound, goal=wanted, pinned=pinned)
+            return _priced(costs, cutting)
+
+        free = replace(goal, at_least=count, max_latency=math.inf)
+        cutting = search(free)
         possible.append(cutting)
         if cutting.latency > goal.max_latency:
-            exactly = replace(exactly, objective="latency")
-            quickest = optimal_cuts(positions, own.cost, Fleet.of(count), bound=own.bound, goal=exactly, pinned=pinned)
+            quickest = search(replace(free, objective="latency"))
             possible.append(quickest)
             if quickest.latency > goal.max_latency:
                 continue
-            exactly = replace(goal, at_least=count)
-            cutting = optimal_cuts(positions, own.cost, Fleet.of(count), bound=own.bound, goal=exactly, pinned=pinned)
+            cutting = search(replace(goal, at_least=count))
         found.append(cutting)
     if not found:
         raise _unreachable(costs, possible, devices, goal, len(pinned))
@@ -237,6 +252,13 @@ def best_cuts(
         return float(f"{main:.9g}"), len(cutting.stages), other  # sums in another order round differently
 
     return min(found, key=worth)
+
+
+def _priced(costs: SegmentCosts, cutting: Cutting) -> Cutting:
+    """With the costs in a pipeline of as many stages as it has."""
+    own = costs.in_pipeline(len(cutting.stages))
+    stages = (replace(stage, seconds=own.cost(stage.start, stage.end)) for stage in cutting.stages)
+    return replace(cutting, stages=tuple(stages))
 
 
 def _unreachable(
@@ -260,38 +282,17 @@ def _unreachable(
 def best_uses(costs: SegmentCosts, counts: Sequence[int]) -> tuple[Plan, ...]:
     """For each number of devices the best of pipeline, copies of the whole model, and pipelines with replicas.
 
-    Pipelines are exactly the best by the pipeline model. With replicas that holds as long as transfers take no longer
-    in a longer pipeline (of all hosts of the package they do not) and the host is not the limit: the host is known
-    when the best of each shape are compared, not while cuts are searched for.
+    The slowest stage is within :data:`CLOSE` of the least there is, under the conditions of :func:`best_cuts`.
 
     Raises:
         PartitionError: the model has no operators.
     """
     positions = cut_places(costs.graph, 1)
-    longest = len(positions) - 1
-
-    @cache
-    def pipeline(stages: int) -> Cutting:
-        return best_cuts(costs, positions, stages)
-
-    def copies(devices: int) -> Cutting:
-        own = costs if devices > 1 else costs.in_pipeline(1)  # the host serves copies in turn, as it serves stages
-        return arrange(positions, own.cost, devices, max_replicas=devices, whole=True)
-
-    def replicated(devices: int, at_least: int) -> Cutting:
-        own = costs.in_pipeline(at_least)
-        goal = Goal(at_least=at_least)
-        found = arrange(positions, own.cost, devices, max_replicas=devices, bound=own.bound, goal=goal)
-        own = costs.in_pipeline(len(found.stages))
-        stages = tuple(replace(stage, seconds=own.cost(stage.start, stage.end)) for stage in found.stages)
-        return replace(found, stages=stages)
 
     def search(devices: int, *, max_replicas: int, whole: bool = False) -> Cutting:
         if whole:
-            return copies(devices)
-        if max_replicas == 1:
-            return pipeline(min(devices, longest))
-        found = [replicated(devices, count) for count in range(2, min(devices, longest, 4) + 1)]
-        return min([copies(devices), *found], key=lambda cutting: interval(costs, cutting.stages))
+            own = costs if devices > 1 else costs.in_pipeline(1)  # the host serves copies in turn, as it serves stages
+            return arrange(positions, own.cost, devices, max_replicas=devices, whole=True)
+        return best_cuts(costs, positions, devices, Goal(tolerance=CLOSE), max_replicas=max_replicas)
 
     return plan_counts(search, counts, lambda stages: host_rate(costs, stages))

@@ -14,7 +14,7 @@ from atoll.cli import invoke
 from atoll.cli.classify import command as classify
 from atoll.cli.learn import command as learn
 from atoll.cli.learn import read_labels
-from atoll.errors import InputError, UnsupportedModelError, UsageError
+from atoll.errors import FileMissingError, InputError, OutputError, UnsupportedModelError, UsageError
 from atoll.formats.tflite import parse_model, read_model, write_model
 from atoll.learn import ImprintingEngine, with_imprinting_tail
 from atoll.toolchain import compile_model
@@ -171,3 +171,29 @@ def test_base_classes_of_other_origin_stay_as_they_are(work: Path, capsys: pytes
 def test_label_files(content: str, labels: list[str], tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text(content)
     assert read_labels(str(tmp_path / "labels.txt")) == labels
+
+
+def test_a_classifier_is_no_extractor(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for how in (("softmax",), ("imprint", "--append-tail")):
+        assert invoke(learn, [*how, "--extractor", "model.tflite", *BASICS]) == UnsupportedModelError.exit_code
+        assert "ends with SOFTMAX" in capsys.readouterr().err
+    assert not (work / "new.tflite").exists()
+
+
+def test_all_results_are_written_or_none(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "file").touch()
+    for option in (("--labels", "file/labels.txt"), ("--curve", "file/curve.svg"), ("--labels", "images")):
+        arguments = ["softmax", "--extractor", "plain.tflite", *BASICS, "--iterations", "5", *option]
+        assert invoke(learn, arguments) == OutputError.exit_code
+        assert not list(work.glob("new*"))
+    arguments = ["softmax", "--extractor", "plain.tflite", *BASICS, "--iterations", "5", "--labels", "new.tflite"]
+    assert invoke(learn, arguments) == UsageError.exit_code
+    assert not list(work.glob("new*"))
+
+
+def test_a_link_to_nothing_is_an_image_that_cannot_be_read(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "images/noise/gone.png").symlink_to("nowhere.png")
+    assert invoke(learn, ["imprint", "--extractor", "model.tflite", *BASICS]) == FileMissingError.exit_code
+    assert "gone.png" in (errors := capsys.readouterr().err) and "--skip-bad" in errors
+    assert invoke(learn, ["imprint", "--extractor", "model.tflite", *BASICS, "--skip-bad"]) == 0
+    assert "skipped images/noise/gone.png" in capsys.readouterr().err

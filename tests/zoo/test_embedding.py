@@ -49,10 +49,10 @@ def test_the_imprintable_model_has_the_vendors_tail_and_is_mapped_whole() -> Non
     assert sum(map(len, segment.regions)) == len(model.main.operators)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128", "mobilenet_v2_0.35_96"])
-def test_a_few_drawn_pictures_are_enough_to_learn(name: str) -> None:
+@pytest.mark.parametrize(("name", "least"), [("mobilenet_v1_0.25_128", 0.9), ("mobilenet_v2_0.35_96", 0.75)])
+def test_a_few_drawn_pictures_are_enough_to_learn(name: str, least: float) -> None:
     """Five classes, five pictures of each to train on, ten of each to recognise."""
-    engine = ImprintingEngine(zoo.build(f"{name}_l2", seed=1))
+    engine = ImprintingEngine(zoo.build(f"{name}_l2"))
     embed = on_cpu(engine.serialize_extractor_model())
     size = parse_model(engine.serialize_extractor_model()).main.tensors[0].shape[1]
     train, labels = pictures(5, seed=1, size=size)
@@ -62,13 +62,13 @@ def test_a_few_drawn_pictures_are_enough_to_learn(name: str) -> None:
     classify = on_cpu(engine.serialize_model())
     imprinted = np.mean([int(np.argmax(classify(image))) == label for image, label in zip(others, truth)])
 
-    plain = on_cpu(zoo.build(f"{name}_embedding", seed=1))
+    plain = on_cpu(zoo.build(f"{name}_embedding"))
     x, test = (np.stack([plain(image) for image in images]) for images in (train, others))
     regression = SoftmaxRegression(x.shape[1], 5, seed=0)
     regression.train_with_sgd({"data_train": x, "labels_train": np.array(labels)}, 500, 0.05)
     regressed = regression.get_accuracy(test, np.array(truth))
     print(f"{name}: imprinting {imprinted:.0%}, softmax regression {regressed:.0%}")  # noqa: T201
-    assert min(imprinted, regressed) >= 0.6
+    assert min(imprinted, regressed) >= least
 
 
 def test_images_of_the_zoo_give_different_embeddings() -> None:

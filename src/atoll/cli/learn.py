@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -158,12 +159,13 @@ def softmax(
     import numpy as np
 
     from atoll.errors import UsageError
-    from atoll.files import write_file
     from atoll.formats.tflite import read_model
     from atoll.learn import SoftmaxRegression
+    from atoll.learn.extractor import embedding_of
 
     job = Job(**options)
     model = read_model(job.extractor)
+    embedding_of(model)  # what is wrong with it is told before the images are read
     folder, embeddings = _embed_folder(job, model)
     train, test = _split(folder, job)
     if patience is not None and not test:
@@ -184,12 +186,11 @@ def softmax(
             patience=patience,
             on_point=lambda point: show(point.iteration),
         )
-    if curve:
-        write_file(curve, learning.svg())
     last = learning.points[-1]
     facts = {"iterations": last.iteration, "loss": last.loss, "train_accuracy": last.train_accuracy, "curve": curve}
     ids = tuple(range(len(folder.labels)))
-    _finish(job, regression.serialize_model(model), folder, ids, folder.labels, (train, test), facts)
+    content = regression.serialize_model(model)
+    _finish(job, content, folder, ids, folder.labels, (train, test), facts, {curve: learning.svg()} if curve else {})
 
 
 def _class_ids(names: Sequence[str], folders: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -230,9 +231,10 @@ def _run(job: Job, model: Model, paths: Sequence[Path], title: str) -> Iterator[
     def prepare(path: Path) -> dict[str, Array] | None:
         try:
             return read_inputs(path, model.main)[0]
-        except (InputError, FileAccessError, EmptyFileError):
-            if job.skip_bad and path.exists():
+        except (InputError, FileAccessError, EmptyFileError) as error:
+            if job.skip_bad:
                 return None
+            error.hint = f"{error.hint} To go on without such images: --skip-bad.".strip()
             raise
 
     def unless_bad(worker: Worker) -> Callable[[dict[str, Array] | None], Reals | None]:
@@ -333,16 +335,15 @@ def _finish(
     labels: Sequence[str],
     split: tuple[list[int], list[int]],
     facts: dict[str, Any],
+    more: Mapping[str | Path, bytes | str] = MappingProxyType({}),
 ) -> None:
-    """Write the classifier and its labels, try it on the held-out images, and say how it did."""
+    """Write the classifier, its labels and ``more`` files, try it on the held-out images, and say how it did."""
     import numpy as np
 
-    from atoll.files import write_file
     from atoll.formats.tflite import parse_model
     from atoll.learn import evaluate
 
-    write_file(job.output, content)
-    write_file(job.labels_file, "".join(f"{label}\n" for label in labels))
+    _write({job.output: content, job.labels_file: "".join(f"{label}\n" for label in labels), **more})
     train, test = split
     results = _run(job, parse_model(content, job.output), [folder.examples[i].path for i in test], "testing")
     predicted = [int(np.argmax(scores)) for scores in results if scores is not None]
@@ -357,6 +358,22 @@ def _finish(
     if test:
         click.echo(f"Top-1 accuracy on {len(test)} held-out images: {evaluation.top1:.1%}")
         _print_confusion(evaluation)
+
+
+def _write(files: Mapping[str | Path, bytes | str]) -> None:
+    """Write all of the files or, when there is no place for one of them, none."""
+    from atoll.errors import OutputError, UsageError
+    from atoll.files import output_directory
+
+    paths = [Path(path) for path in files]
+    if len(set(paths)) < len(paths):
+        raise UsageError(f"two results would be written to {paths[0]}", "Give each a name of its own.")
+    for path in paths:
+        if path.is_dir():
+            raise OutputError(f"{path} is a directory", "Name a file to write to.")
+    with contextlib.ExitStack() as stack:
+        for path, content in zip(paths, files.values()):
+            stack.enter_context(output_directory(path.parent)).write(path.name, content)
 
 
 def _print_confusion(evaluation: Evaluation) -> None:

@@ -32,6 +32,8 @@ class ImageFolder:
 def read_folder(directory: str | Path) -> ImageFolder:
     """List the images: every file of every sub-folder, hidden ones left out; classes in the order of their names.
 
+    A link to nothing is listed too, as an image that cannot be read.
+
     Raises:
         FileAccessError: the directory cannot be read.
         TrainingError: it has fewer than two sub-folders.
@@ -41,7 +43,7 @@ def read_folder(directory: str | Path) -> ImageFolder:
         raise FileMissingError(f"{root} does not exist", "Check the name and the directory.")
     try:
         folders = [entry for entry in _visible(root) if entry.is_dir()]
-        files = {folder: [entry for entry in _visible(folder) if entry.is_file()] for folder in folders}
+        files = {folder: [entry for entry in _visible(folder) if _is_listed(entry)] for folder in folders}
     except OSError as error:
         raise FileAccessError(f"{root} cannot be read: {error}", "It must be a directory.") from error
     if len(folders) < 2:
@@ -86,6 +88,10 @@ def held_out(folder: ImageFolder, share: float, seed: int = 0) -> tuple[list[int
         train += [i for n, i in enumerate(members) if n not in chosen]
         test += [i for n, i in enumerate(members) if n in chosen]
     return train, test
+
+
+def _is_listed(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _visible(directory: Path) -> list[Path]:

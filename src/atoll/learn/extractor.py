@@ -23,6 +23,11 @@ def embedding_of(model: Model) -> Tensor:
         names = ", ".join(f"'{graph.tensors[i].name}'" for i in graph.outputs)
         raise UntrainableModelError(f"{where} has {len(graph.outputs)} outputs: {names}", "It must have one.")
     tensor = graph.tensors[graph.outputs[0]]
+    if any(operator.kind == "SOFTMAX" and graph.outputs[0] in operator.outputs for operator in graph.operators):
+        raise UntrainableModelError(
+            f"{where} ends with SOFTMAX: its output '{tensor.name}' holds scores of classes, not an embedding",
+            "Cut the model behind its global pooling: atoll graph partition_with_num_ops.",
+        )
     if tensor.dtype not in (DType.UINT8, DType.INT8) or tensor.quantization is None:
         raise UntrainableModelError(
             f"{where}: its output '{tensor.name}' is {tensor.dtype.name.lower()}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.zoo.network import Layer, Network
+from atoll.zoo.network import EMBEDDING, Layer, Network
 
 POOL = "global_average_pool"
 """The layer whose output is the embedding, in every classifier that has an extractor here."""
@@ -13,16 +13,22 @@ _FACTOR = 16.0
 _DIM = 256
 
 
+def _up_to_pool(classifier: Network, name: str) -> Network:
+    net = classifier.up_to(POOL, name)
+    net.statistics = EMBEDDING
+    return net
+
+
 def extractor(classifier: Network, name: str) -> Network:
     """The classifier up to its embedding: (1, 1, 1, x) or (1, x)."""
-    net = classifier.up_to(POOL, name)
+    net = _up_to_pool(classifier, name)
     net.outputs["embedding"] = net.layers[-1]
     return net
 
 
 def imprintable(classifier: Network, name: str, classes: int = 1000) -> Network:
     """The classifier with the vendor's last layers for imprinting: L2 norm, convolution, product, reshape, softmax."""
-    net = classifier.up_to(POOL, name)
+    net = _up_to_pool(classifier, name)
     x: Layer = net.layers[-1]
     if len(x.shape) == 2:
         x = net.reshape(x, "expand", (1, 1, 1, x.channels))

@@ -93,6 +93,27 @@ def extent(size: int, kernel: int, stride: int, padding: Padding) -> tuple[int, 
     return out, total // 2, total - total // 2
 
 
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What calibration makes of a channel's mean.
+
+    ``centring`` is the part of it that is removed; ``offset``, in deviations, is added before an activation function.
+    """
+
+    centring: float
+    offset: float = 0.0
+
+
+CLASSIFYING = Statistics(0.2)
+"""All of the mean removed (batch norm at initialisation) makes a deep ReLU network chaotic: rounding errors grow by
+20 % per layer. None of it makes all images look alike in the end. With a fifth, the int8 logits of every network here
+follow the float ones (correlation over 0.9) and vary by ten steps and more."""
+
+EMBEDDING = Statistics(1.0, 1.0)
+"""Five values of six are in the straight part of ReLU6: pictures that look alike keep embeddings that do. Imprinting on
+drawn pictures of five classes recognises 80 % to 98 % of others, instead of 64 % to 84 % as above."""
+
+
 class Network:
     """An architecture being declared; layers are kept in execution order under unique names."""
 
@@ -101,6 +122,7 @@ class Network:
         self.input = Layer("input", "INPUT", (), (1, *input_shape))
         self.layers: list[Layer] = []
         self.outputs: dict[str, Layer] = {}
+        self.statistics = CLASSIFYING
         self._names = {"input"}
 
     @property
