@@ -215,9 +215,10 @@ def best_cuts(
 ) -> Cutting:
     """The best pipeline on at most ``devices`` by the pipeline model (:func:`atoll.timing.pipeline_timing`).
 
-    What a transfer takes depends on the number of stages, up to four: there is one search for each. That is exact as
-    long as transfers take no longer in a longer pipeline (from two stages on; so it is on all hosts of the package).
-    The host's own limit is only known when the results are compared. Among equals the fewest stages are taken.
+    What a transfer takes depends on the number of stages, up to four: there is one search for each. With replicas that
+    is exact as long as transfers take no longer in a longer pipeline (from two stages on; so it is on all hosts of the
+    package). From four stages on, and with replicas, the host's own limit is only known when the results are
+    compared. Among equals the fewest stages are taken.
 
     Raises:
         PartitionError: more devices than segments are possible, or the limits cannot be met: it says what can.
@@ -226,7 +227,9 @@ def best_cuts(
     first = max(1, len(pinned) + 1)
     found, possible = [], []
     for count in range(first, max(first, min(most, 4)) + 1) if first <= most else ():
-        fleet, own = Fleet.of(1 if count == 1 else devices, max_replicas=max_replicas), costs.in_pipeline(count)
+        exactly = count == 1 or (count < 4 and max_replicas == 1)
+        fleet = Fleet.of(count if exactly else devices, max_replicas=max_replicas)
+        own = costs.in_pipeline(count)
 
         def search(wanted: Goal, own: SegmentCosts = own, fleet: Fleet = fleet) -> Cutting:
             cutting = optimal_cuts(positions, own.cost, fleet, bound=own.bound, goal=wanted, pinned=pinned)
@@ -272,9 +275,9 @@ def _unreachable(
     fastest = min(possible, key=lambda cutting: interval(costs, cutting.stages))
     return PartitionError(
         f"a latency of at most {goal.max_latency * 1e3:.3f} ms cannot be met with {devices} devices",
-        f"Possible are a latency of {quickest.latency * 1e3:.3f} ms ({len(quickest.stages)} segments, a result every "
+        f"Possible are a latency of {quickest.latency * 1e3:.3f} ms (segments: {len(quickest.stages)}, a result every "
         f"{interval(costs, quickest.stages) * 1e3:.3f} ms), and a result every "
-        f"{interval(costs, fastest.stages) * 1e3:.3f} ms ({len(fastest.stages)} segments, a latency of "
+        f"{interval(costs, fastest.stages) * 1e3:.3f} ms (segments: {len(fastest.stages)}, a latency of "
         f"{fastest.latency * 1e3:.3f} ms).",
     )
 

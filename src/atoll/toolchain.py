@@ -160,7 +160,7 @@ def _require_consistent(models: Sequence[Model], options: CompileOptions) -> Non
     elif len(models) > 1 and options.search_step:
         problem = "the delegate search works on one model"
     elif options.stop_at and len(options.stop_at) != len(models):
-        problem = f"intermediate tensors are given for {len(options.stop_at)} models, there are {len(models)}"
+        problem = f"there are {len(models)} models and {len(options.stop_at)} lists of intermediate tensors"
     elif options.search_step < 0:
         problem = f"a search step of {options.search_step} goes nowhere"
     if problem:

@@ -8,6 +8,7 @@ import os
 import pkgutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +31,7 @@ def test_the_table_shows_each_segment_and_the_proof(atoll: Run, chain_file: Path
     result = atoll("run", chain_file, "--tpus", 3, "--inferences", 5)
     assert result.code == 0 and result.err == ""
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
-    assert [row[:3] for row in rows[:3]] == [["0", "2", "2"], ["1", "2", "2"], ["2", "2", "2"]]
+    assert [row[:4] for row in rows[:3]] == [[str(i), "2", "of", "2"] for i in range(3)]
     assert "first 3 inferences equal those of the uncut model bit for bit" in result.out
 
 
@@ -201,8 +202,6 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(
 def test_help_imports_neither_numpy_nor_litert(atoll_process: Callable[..., subprocess.Popen[str]]) -> None:
     """What keeps ``atoll --help`` under 0.3 s."""
     code = "import sys, atoll.cli; atoll.cli.invoke(atoll.cli.cli, ['--help']); print(sorted(sys.modules))"
-    import sys
-
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "'numpy'" not in out and "'ai_edge_litert" not in out and "'rich" not in out
 
@@ -211,3 +210,49 @@ def test_a_run_gives_its_devices_back(atoll: Run, chain_file: Path) -> None:
     """Twice all eight devices in one process: the second run must not wait for the first."""
     for _ in range(2):
         assert atoll("run", chain_file, "--tpus", 6, "--inferences", 1, "--wait", 0).code == 0
+
+
+def test_no_cell_is_folded(atoll: Run, chain_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    result = atoll("run", chain_file, "--tpus", 2, "--inferences", 1)
+    assert result.out.count("256.00B") == 4 and len({len(line) for line in result.out.splitlines()[:4]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("empty.npy", np.zeros((0, 8, 8, 4), np.int8)), ("zip.npz", b"PK\x03\x04aaa"), ("text.npy", b"nothing")],
+)
+def test_an_input_file_without_inputs(
+    atoll: Run, chain_file: Path, tmp_path: Path, name: str, content: np.ndarray | bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content) if isinstance(content, bytes) else np.save(path, content)
+    result = atoll("run", chain_file, "--input", path)
+    assert result.code in (errors.InputError.exit_code, errors.InputShapeError.exit_code)
+    assert str(path) in result.err and "Traceback" not in result.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written(chain_file: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "atoll", "check", chain_file]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == errors.OutputError.exit_code
+    assert "No space left" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_sigterm_leaves_no_temporary_files(
+    atoll_process: Callable[..., subprocess.Popen[str]],
+    chain_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    process = atoll_process("run", chain_file, "--inferences", 10**9)
+    while not os.listdir(tmp_path / "temporary") and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and os.listdir(tmp_path / "temporary") == []

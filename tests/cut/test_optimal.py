@@ -68,6 +68,21 @@ def test_it_is_the_best_of_all_ways_to_cut(problem, goal, pin, rounds):
         check_best_of_all(problem, goal, pin)
 
 
+def test_a_limit_that_nothing_meets_is_refused_by_long_searches_too():
+    """Found by the test above: once the decisions had proven it, a path beyond the limit came out."""
+    table = {(0, 1): 1.0, (0, 4): 1.0, (1, 4): 3.25}
+    goal = Goal(max_bottleneck=3.0)
+    with patch("atoll.cut.search._ROUNDS_ALONE", 1), pytest.raises(PartitionError):
+        optimal_cuts(
+            [0, 1, 4],
+            lambda start, end, kind: table[start, end],
+            Fleet.of(3),
+            bound=lambda start, ends, kind: np.zeros(len(ends)),
+            goal=goal,
+            pinned=(1,),
+        )
+
+
 def check_best_of_all(problem, goal, pin):
     positions, cost, bound, fleet = problem
     pinned = tuple(positions[1:2]) if pin and len(positions) > 2 else ()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
 import click
 
 from atoll import __version__
-from atoll.errors import INTERRUPTED, AtollError
+from atoll.errors import INTERRUPTED, AtollError, OutputError
 
 COMMANDS = {
     "bench": "Measure or model how much several Edge TPUs gain: the vendor's analysis tools.",
@@ -22,6 +23,8 @@ COMMANDS = {
     "inspect": "Explain a compiled file, ours or the vendor's.",
     "learn": "Train the last layer of a classifier on a folder of pictures.",
     "lease": "Run a command with Edge TPUs that no other process gets meanwhile.",
+    "partition": "Say where to cut a model into segments, why there, and check a partition.",
+    "plan": "Say what each number of Edge TPUs can do with a model, and whether more would help.",
     "profile": "Say where the time of an inference goes, operator by operator, without an Edge TPU.",
     "run": "Cut a model into segments and run them as a pipeline on several Edge TPUs.",
     "zoo": "List and build standard networks with random weights.",
@@ -56,7 +59,13 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; the only place where exceptions become messages and exit codes."""
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(invoke(cli, arguments))
+
+
+def _terminated(number: int, _frame: object) -> None:
+    """Leave through the ``with`` blocks, so that a stopped container leaves no temporary files behind."""
+    sys.exit(128 + number)
 
 
 def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> int:
@@ -78,3 +87,6 @@ def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> in
         # Whoever read our output has enough; what is still buffered has no place to go.
         sys.stdout = None
         return 0
+    except OSError as error:
+        click.echo(f"error: the output cannot be written: {error.strerror or error}", err=True)
+        return OutputError.exit_code

@@ -10,7 +10,7 @@ from atoll.cli.output import json_option, print_json, table
 
 
 @click.command("check")
-@click.argument("model", type=click.Path())
+@click.argument("model", type=click.Path(readable=False))
 @click.option("-m", "--min-runtime-version", "runtime", default=14, show_default=True, help="Oldest runtime.")
 @json_option
 def command(model: str, runtime: int, as_json: bool) -> None:

@@ -21,7 +21,7 @@ _SHOWN_ORDERS = 24
 
 
 @click.command("compile")
-@click.argument("models", nargs=-1, required=True, type=click.Path(), metavar="MODEL...")
+@click.argument("models", nargs=-1, required=True, type=click.Path(readable=False), metavar="MODEL...")
 @click.option("-o", "--output-dir", "directory", default="", metavar="DIR", help="Where the files go.  [default: .]")
 @click.option(
     "-n", "--segments", default=1, show_default=True, type=click.IntRange(1), help="Files to cut one model into."
@@ -47,7 +47,9 @@ _SHOWN_ORDERS = 24
 @click.option("--rate", "rates", multiple=True, metavar="MODEL=R", help="How often a model runs, for --order best.")
 @click.option("--generation", default="16", show_default=True, help="Vendor compiler to follow: 1.0, 2.0 ... 16.")
 @click.option(
-    "--no-cpu-subgraph", is_flag=True, help="Leave the original operators out: smaller files, for Edge TPUs only."
+    "--no-cpu-subgraph",
+    is_flag=True,
+    help="Leave the original operators out: smaller files, not for plain LiteRT.",
 )
 @click.option("--csv", "csv_file", metavar="FILE", help="Write one row per operator.")
 @json_option

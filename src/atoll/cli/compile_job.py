@@ -123,7 +123,7 @@ class Compilation:
                 self._process.kill()
                 raise CompilationTimeoutError(
                     f"compilation took more than {self._timeout:g} seconds and was stopped; nothing was written",
-                    "Allow more time (--timeout-sec) or cut the model into segments.",
+                    "Allow more time (the time-out option) or cut the model into segments.",
                 )
             try:
                 yield self._results.recv()

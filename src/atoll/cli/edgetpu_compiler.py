@@ -66,7 +66,7 @@ _PARAMETERS: list[click.Parameter] = [
     click.Option(["-d", "--search_delegate", "search"], is_flag=True),
     click.Option(["-k", "--delegate_search_step", "step"], type=click.IntRange(1), default=1),
     click.Option(["-t", "--timeout_sec", "timeout"], type=click.IntRange(1, 10**6), default=180),
-    click.Argument(["models"], nargs=-1, type=click.Path()),
+    click.Argument(["models"], nargs=-1, type=click.Path(readable=False)),
 ]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("inspect")
-@click.argument("file", type=click.Path())
+@click.argument("file", type=click.Path(readable=False))
 @click.option("--original", metavar="MODEL", help="The model it was compiled from: shows where each layer lies.")
 @json_option
 def command(file: str, original: str | None, as_json: bool) -> None:

@@ -29,19 +29,20 @@ def print_json(kind: str, /, **content: Any) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; a column whose title starts with ``>`` is aligned to the right."""
+    """Print a table; a column whose title starts with ``>`` is aligned to the right.
+
+    As wide as its content: a number or a name that is folded, or cut, cannot be read or copied.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for title in columns:
-        right = title.startswith(">")
-        grid.add_column(title.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        grid.add_column(title.lstrip(">"), justify="right" if title.startswith(">") else "left", no_wrap=True)
     for row in rows:
         grid.add_row(*row)
-    # A pipe or a file has no width: do not fold what a program may want to read.
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(grid)
+    Console(width=10_000, highlight=False).print(grid)
 
 
 @contextlib.contextmanager

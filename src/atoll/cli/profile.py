@@ -20,7 +20,7 @@ _TARGETS = {"pcie": "x86-pcie", "usb3": "desktop-usb3", "usb2": "pi3-usb2"}
 
 
 @click.command("profile")
-@click.argument("model", required=False, type=click.Path())
+@click.argument("model", required=False, type=click.Path(readable=False))
 @click.option("--bus", type=click.Choice([*_TARGETS]), help="What the Edge TPUs hang on.  [default: pcie]")
 @click.option("--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus.")
 @click.option("--tpus", default=1, show_default=True, type=click.IntRange(1), help="Segments, one Edge TPU for each.")

@@ -136,6 +136,8 @@ class _Search:
             self.lower = max(self.lower, min(lengths))
             limit = min(lengths)
             return self._shortest(sums, limit) if limit <= goal.max_latency and math.isfinite(limit) else None
+        if self.lower > goal.max_bottleneck:  # proven by `settle_bottleneck`
+            return None
         sums = self._sums(self.lower)  # most rounds leave the bottleneck as it is
         if not self._fits(sums):
             fastest = Tables.fill(self.edges, self.layers, np.maximum, goal.max_bottleneck)

@@ -60,7 +60,8 @@ class RunReport:
         return {**asdict(self), "efficiency": self.efficiency, "bottleneck": self.bottleneck}
 
 
-COLUMNS = ("segment", ">operators", ">on TPU", ">on-chip", ">off-chip", ">input", ">output", ">time", ">of bottleneck")
+COLUMNS = ("segment", ">on TPU", ">on-chip", ">off-chip", ">input", ">output", ">time", ">of slowest")
+"""The second is operators on the Edge TPU of operators in the segment."""
 
 
 def rows(report: RunReport) -> list[tuple[str, ...]]:
@@ -68,8 +69,7 @@ def rows(report: RunReport) -> list[tuple[str, ...]]:
     return [
         (
             f"{index}",
-            f"{segment.operators}",
-            f"{segment.mapped_operators}",
+            f"{segment.mapped_operators} of {segment.operators}",
             size(segment.on_chip_bytes),
             size(segment.off_chip_bytes),
             size(segment.input_bytes),

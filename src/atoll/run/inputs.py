@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def read_inputs(path: str | Path, graph: Graph) -> list[Inputs]:
     """Inputs from a file: ``.npy`` (one array), ``.npz`` (arrays by tensor name), or an image.
 
     An array has the shape of its tensor, or one more set per index of its first axis: ``(k, …)`` gives k sets. Images
-    are resized to the model's input and brought to its element type (needs Pillow: ``pip install atoll[images]``).
+    are resized to the model's input and brought to its element type (needs Pillow).
 
     Raises:
         FileAccessError: the file cannot be opened.
@@ -52,6 +53,8 @@ def read_inputs(path: str | Path, graph: Graph) -> list[Inputs]:
     )
     sets = {tensor.name: _sets(arrays[tensor.name], tensor, path) for tensor in tensors}
     count = max(len(items) for items in sets.values())
+    if not count:
+        raise InputShapeError(f"{path} holds no inputs: its first axis has size 0", "Give at least one.")
     for name, items in sets.items():
         if len(items) not in (1, count):
             raise InputShapeError(f"{path}: input '{name}' has {len(items)} sets, another input has {count}")
@@ -61,7 +64,7 @@ def read_inputs(path: str | Path, graph: Graph) -> list[Inputs]:
 def _arrays(path: Path, tensors: Sequence[Tensor]) -> Mapping[str, Array]:
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is not a readable numpy file: {error}", "Write it with numpy.save or numpy.savez."
         ) from error
@@ -103,7 +106,7 @@ def _image(path: Path, tensor: Tensor) -> Array:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise InputError("reading images needs Pillow", "Install it: pip install 'atoll[images]'") from error
+        raise InputError("reading images needs Pillow", "Install it: pip install pillow") from error
     if len(tensor.shape) != 4 or tensor.shape[-1] not in (1, 3):
         raise InputShapeError(
             f"{path} is an image, input '{tensor.name}' has the shape {list(tensor.shape)}", "Use a .npy file."

@@ -117,5 +117,6 @@ def build(name: str, seed: int = 0) -> Model:
 
 
 def _suggestion(name: str) -> str:
-    nearest = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0)[0]
+    begun = [known for known in RECIPES if known.startswith(name)]  # a family without its width and resolution
+    nearest = max(begun) if begun else difflib.get_close_matches(name, RECIPES, n=1, cutoff=0)[0]
     return f"did you mean '{nearest}'? 'atoll zoo list' shows them all"

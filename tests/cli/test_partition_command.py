@@ -1,0 +1,142 @@
+"""``atoll partition`` as a user meets it, on a network of the zoo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atoll import errors
+from atoll.cut import cut_tensors, read_partition
+from atoll.formats.tflite import write_model
+from atoll.toolchain import load
+from atoll.zoo import build
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("zoo") / "mobilenet.tflite"
+    write_model(build("mobilenet_v1_0.25_128"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def middle(mobilenet: Path) -> str:
+    """A tensor behind which the network may be cut."""
+    graph = load(mobilenet).main
+    return graph.tensors[graph.operators[9].outputs[0]].name
+
+
+def partitioned(atoll: Run, *arguments: object) -> dict[str, Any]:
+    result = atoll("partition", *arguments, "--json")
+    assert result.code == 0 and result.err == "", result.err
+    content: dict[str, Any] = json.loads(result.out)
+    assert content["schema"] == "atoll.partition_report/1"
+    return content
+
+
+def test_the_segments_cover_the_model_and_the_pin_is_a_cut(atoll: Run, mobilenet: Path, middle: str) -> None:
+    report = partitioned(atoll, mobilenet, "--tpus", 3, "--pin", middle)
+    bounds = [tuple(segment["operators"]) for segment in report["segments"]]
+    assert bounds[0][0] == 0 and bounds[-1][1] == len(load(mobilenet).main.operators)
+    assert [start for start, _ in bounds[1:]] == [end for _, end in bounds[:-1]]
+    assert [middle] in [cut["tensors"] for cut in report["cuts"]] and len(bounds) in (2, 3)
+    slowest = max(segment["ms"] for segment in report["segments"])
+    assert report["interval_ms"] >= slowest and report["latency_ms"] >= slowest
+
+
+def test_no_neighbour_that_keeps_the_pin_is_better(atoll: Run, mobilenet: Path, middle: str) -> None:
+    report = partitioned(atoll, mobilenet, "--tpus", 4, "--bus", "usb2", "--pin", middle)
+    assert {item["cut"] for item in report["neighbours"]} == set(range(len(report["cuts"])))
+    pinned = [cut["tensors"] for cut in report["cuts"]].index([middle])
+    free = [item for item in report["neighbours"] if item["cut"] != pinned]
+    assert all(item["slowest_worse"] >= -1e-9 for item in free)
+
+
+def test_latency_is_the_least_and_a_limit_on_it_is_kept(atoll: Run, mobilenet: Path, middle: str) -> None:
+    arguments = (mobilenet, "--tpus", 4, "--pin", middle)
+    fast, quick = partitioned(atoll, *arguments), partitioned(atoll, *arguments, "--objective", "latency")
+    assert quick["latency_ms"] <= fast["latency_ms"] and fast["interval_ms"] <= quick["interval_ms"]
+    limit = (quick["latency_ms"] + fast["latency_ms"]) / 2
+    between = partitioned(atoll, *arguments, "--max-latency", limit)
+    assert between["latency_ms"] <= limit * (1 + 1e-9)
+    assert fast["interval_ms"] <= between["interval_ms"] <= quick["interval_ms"]
+
+
+def test_what_is_written_is_what_was_found(atoll: Run, mobilenet: Path, middle: str, tmp_path: Path) -> None:
+    report = partitioned(atoll, mobilenet, "--tpus", 2, "--pin", middle, "-o", tmp_path / "p.json")
+    file = read_partition(tmp_path / "p.json", load(mobilenet).main)
+    assert [list(names) for names in cut_tensors(file.partition)] == [cut["tensors"] for cut in report["cuts"]]
+    checked = partitioned(atoll, mobilenet, "--check", tmp_path / "p.json")
+    assert checked["segments"] == report["segments"] and checked["findings"] == []
+
+
+def test_text(atoll: Run, mobilenet: Path, middle: str) -> None:
+    result = atoll("partition", mobilenet, "--tpus", 2, "--pin", middle)
+    assert result.code == 0 and result.err == ""
+    for words in (middle, "ms between results", "bound by", "held out from the fit", "no Edge TPU was used"):
+        assert words in result.out
+
+
+@pytest.mark.parametrize("edit", ["lose", "repeat", "move"])
+def test_edited_files(atoll: Run, mobilenet: Path, middle: str, tmp_path: Path, edit: str) -> None:
+    path = tmp_path / "p.json"
+    partitioned(atoll, mobilenet, "--tpus", 2, "--pin", middle, "-o", path)
+    document = json.loads(path.read_text())
+    first, second = (segment["operators"] for segment in document["segments"])
+    name = first[-1]
+    if edit == "lose":
+        first.remove(name)
+    elif edit == "repeat":
+        second.append(name)
+    else:
+        second.insert(0, first.pop())
+    path.write_text(json.dumps(document))
+    result = atoll("partition", mobilenet, "--check", path)
+    if edit == "move":  # a partition still, whose cut has another name now
+        assert result.code == 0 and "Correct its names" in result.out
+    else:
+        assert result.code == errors.PartitionError.exit_code and name in result.err and str(path) in result.err
+
+
+def test_more_segments_than_places(atoll: Run, mobilenet: Path) -> None:
+    result = atoll("partition", mobilenet, "--tpus", 99)
+    assert result.code == errors.PartitionError.exit_code
+    assert "30 places to cut" in result.err and "1 to 31 segments" in result.err
+
+
+def test_a_latency_that_cannot_be_met_says_what_can(atoll: Run, mobilenet: Path) -> None:
+    least = partitioned(atoll, mobilenet, "--tpus", 3, "--objective", "latency")["latency_ms"]
+    result = atoll("partition", mobilenet, "--tpus", 3, "--max-latency", least / 2)
+    assert result.code == errors.PartitionError.exit_code
+    assert f"Possible are a latency of {least:.3f} ms" in result.err
+
+
+def test_more_pins_than_devices_allow(atoll: Run, mobilenet: Path, middle: str) -> None:
+    result = atoll("partition", mobilenet, "--tpus", 1, "--pin", middle)
+    assert result.code == errors.PartitionError.exit_code and "2 segments" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "number of Edge TPUs"),
+        (["--tpus", "2", "--check", "p.json"], "searches for nothing"),
+        (["--tpus", "2", "--target", "x86-pci"], "Did you mean 'x86-pcie'?"),
+        (["--tpus", "2", "--target", "x86-pcie", "--bus", "usb2"], "both name a host"),
+    ],
+)
+def test_options_that_contradict_each_other(atoll: Run, mobilenet: Path, arguments: list[str], words: str) -> None:
+    result = atoll("partition", mobilenet, *arguments)
+    assert result.code == errors.UsageError.exit_code and result.out == ""
+    assert words in result.err
+
+
+def test_a_tensor_that_does_not_exist(atoll: Run, mobilenet: Path, middle: str) -> None:
+    result = atoll("partition", mobilenet, "--tpus", 2, "--pin", middle[:-1] + "X")
+    assert result.code == errors.UsageError.exit_code and f"The nearest name is '{middle}" in result.err
