@@ -20,7 +20,7 @@ from atoll.device import EdgeTpu, lease, make_interpreter
 from atoll.device.inventory import edge_tpus
 from atoll.device.plain import plain_interpreter
 from atoll.emit import Compiled, CompiledSegment
-from atoll.errors import DeviceError, VerificationError
+from atoll.errors import DeviceError, InvalidModelError, VerificationError
 from atoll.ir.graph import Model
 from atoll.report.run import RunReport, SegmentReport
 from atoll.run import Pipeline, StageStats, TensorSpec
@@ -103,7 +103,10 @@ def compare_with_whole(model: Model, sample: Iterable[tuple[Tensors, Tensors]]) 
         VerificationError: an output differs in at least one bit.
     """
     whole = plain_interpreter(model)
-    whole.allocate_tensors()
+    try:
+        whole.allocate_tensors()
+    except RuntimeError as error:
+        raise InvalidModelError(f"{model.path}: LiteRT cannot run it: {error}", "Convert it again.") from error
     for number, (inputs, outputs) in enumerate(sample):
         for detail in whole.get_input_details():
             whole.set_tensor(detail["index"], inputs[detail["name"]])

@@ -21,8 +21,8 @@ import pytest
 import atoll as atoll_package
 from atoll import errors
 from atoll.formats.tflite import read_model, write_model
-from atoll.ir import DType, Model
-from builders import branched, chain
+from atoll.ir import DType, Model, Operator
+from builders import GraphBuilder, branched, chain
 
 Run = Callable[..., Any]
 
@@ -256,3 +256,15 @@ def test_sigterm_leaves_no_temporary_files(
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM and os.listdir(tmp_path / "temporary") == []
+
+
+def test_a_model_that_litert_refuses(atoll: Run, tmp_path: Path) -> None:
+    build = GraphBuilder()
+    source = build.tensor("input")
+    shape = build.constant("shape", np.array([1, 7], np.int32))
+    build.operators.append(Operator("RESHAPE", (source, shape), (build.tensor("output", shape=(1, 7)),)))
+    model = Model((build.graph((source,), (source + 2,)),))
+    write_model(model, tmp_path / "m.tflite")
+    result = atoll("run", tmp_path / "m.tflite", "--tpus", 1, "--inferences", 1)
+    assert result.code == errors.InvalidModelError.exit_code
+    assert "LiteRT cannot run" in result.err and "RESHAPE" in result.err and "Traceback" not in result.err

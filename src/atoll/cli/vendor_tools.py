@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from atoll.cli import invoke
+from atoll.errors import INTERRUPTED
 
 
 def _run(group: str, name: str, arguments: Sequence[str] | None) -> None:
@@ -17,6 +18,15 @@ def _run(group: str, name: str, arguments: Sequence[str] | None) -> None:
     parent: click.Group = importlib.import_module(f"atoll.cli.{group}").command
     given = sys.argv[1:] if arguments is None else arguments
     sys.exit(invoke(parent.commands[name], [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
+
+
+def edgetpu_compiler() -> None:
+    """The drop-in for the vendor's compiler; Ctrl-C while it is being imported is Ctrl-C too."""
+    try:
+        from atoll.cli.edgetpu_compiler import main
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    main()
 
 
 def append_recurrent_links(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device import capi
 from atoll.device.delegate import CUSTOM_OP, Delegate, Kernel, Node, TensorView
-from atoll.errors import DeviceError
+from atoll.errors import DeviceError, InvalidModelError
 from atoll.formats.tflite import model_bytes
 from atoll.ir import Model, Tensor
 from atoll.ir.subgraph import between, extract
@@ -28,18 +28,25 @@ class Region:
     Raises:
         DeviceError: the graph of the original operators does not compute the custom operator's outputs from
             its inputs.
+        InvalidModelError: LiteRT cannot run an operator as the file describes it.
     """
 
     def __init__(self, node: Node, model: Model, graph: int, resolver: OpResolverType) -> None:
         part = _original_operators(node, model, graph)
         tap = Delegate(_claims_nothing, custom_code="")
-        self._interpreter = Interpreter(
-            model_content=bytes(model_bytes(part)),
-            num_threads=1,
-            experimental_op_resolver_type=resolver,
-            experimental_delegates=[tap],
-        )
-        self._interpreter.allocate_tensors()
+        try:
+            self._interpreter = Interpreter(
+                model_content=bytes(model_bytes(part)),
+                num_threads=1,
+                experimental_op_resolver_type=resolver,
+                experimental_delegates=[tap],
+            )
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise InvalidModelError(
+                f"{model.path or 'the model'}: LiteRT cannot run its operators: {error}",
+                "Try it in plain LiteRT; convert it again if it fails there too.",
+            ) from error
         sources = {view.name: view for view in node.inputs}
         details = self._interpreter.get_input_details()
         self._inputs = [(detail["index"], sources[detail["name"]]) for detail in details]

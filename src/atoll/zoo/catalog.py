@@ -117,6 +117,7 @@ def build(name: str, seed: int = 0) -> Model:
 
 
 def _suggestion(name: str) -> str:
-    begun = [known for known in RECIPES if known.startswith(name)]  # a family without its width and resolution
-    nearest = max(begun) if begun else difflib.get_close_matches(name, RECIPES, n=1, cutoff=0)[0]
+    family = [known for known in RECIPES if known.startswith(f"{name}_")]  # named without width and resolution
+    nearest = min(family, key=lambda known: (len(known), [-ord(c) for c in known]), default="")
+    nearest = nearest or difflib.get_close_matches(name, RECIPES, n=1, cutoff=0)[0]
     return f"did you mean '{nearest}'? 'atoll zoo list' shows them all"
