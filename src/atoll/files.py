@@ -90,7 +90,7 @@ class OutputDirectory:
         return self.directory / name
 
     def publish(self) -> None:
-        """Give every staged file its final name; if one cannot be placed, those already placed are taken back."""
+        """Give every staged file its final name, after what could stop any of them was looked for."""
         umask = os.umask(0)
         os.umask(umask)
         for name in self._names:
