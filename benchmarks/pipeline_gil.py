@@ -1,7 +1,7 @@
 """A pipeline beside a thread that computes in Python -> how much of its throughput it keeps, as JSON.
 
-Waiting stages on LiteRT interpreters, as in pipeline_overhead.py. Ratios of medians within one run: with the thread
-over without it, with Python's own switch interval and with the one that a pipeline sets while it runs.
+Stages on virtual devices in real time, as in pipeline_overhead.py. Ratios within one run: with the thread over without
+it, with one and with two interpreters per device, and with Python's own switch interval.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline_overhead import Array, timing
+from pipeline_overhead import Array, timing, waiting_segments
 
 from atoll.run import Pipeline
 
@@ -46,31 +46,28 @@ def busy_thread() -> Iterator[Callable[[], int]]:
 
 
 def runner(short_interval: bool) -> Callable[[list[Any], Iterator[Array]], Iterator[Any]]:
-    def run(interpreters: list[Any], inputs: Iterator[Array]) -> Iterator[Any]:
-        with Pipeline(interpreters, short_interval=short_interval) as pipeline:
+    def run(segments: list[Any], inputs: Iterator[Array]) -> Iterator[Any]:
+        with Pipeline(segments, short_interval=short_interval) as pipeline:
             yield from pipeline.map(inputs)
 
     return run
 
 
+CASES = {"overlapped": (2, True), "serial": (1, True), "with_pythons_interval": (1, False)}
+"""Interpreters per device, and whether the pipeline may shorten the switch interval."""
+
+
 def measure(stages: int, seconds: float, items: int, rounds: int) -> dict[str, Any]:
-    kept: dict[bool, list[float]] = {True: [], False: []}
-    mean_kept: dict[bool, list[float]] = {True: [], False: []}
+    kept: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
     for _ in range(rounds):
-        alone = timing(runner(True), stages, seconds, items)
-        for short in (True, False):
+        for name, (per_device, short) in CASES.items():
+            alone = timing(runner(short), waiting_segments(stages, seconds, per_device), items)
             with busy_thread():
-                beside = timing(runner(short), stages, seconds, items if short else items // 4)
-            kept[short].append(alone.median / beside.median)
-            mean_kept[short].append(alone.mean / beside.mean)
-    row = {
-        "stages": stages,
-        "wait_ms": seconds * 1e3,
-        "kept": round(statistics.median(kept[True]), 3),
-        "mean_kept": round(statistics.median(mean_kept[True]), 3),
-        "kept_with_pythons_interval": round(statistics.median(kept[False]), 3),
-        "mean_kept_with_pythons_interval": round(statistics.median(mean_kept[False]), 3),
-    }
+                beside = timing(runner(short), waiting_segments(stages, seconds, per_device), items)
+            kept[name].append((alone.median / beside.median, alone.mean / beside.mean))
+    row: dict[str, Any] = {"stages": stages, "wait_ms": seconds * 1e3}
+    for name, ratios in kept.items():
+        row[name], row[f"mean_{name}"] = (round(statistics.median(column), 3) for column in zip(*ratios))
     print(row, flush=True)
     return row
 

@@ -1,8 +1,8 @@
 """Stages that wait for a device, or do nothing -> how much of the ideal throughput the pipeline keeps, as JSON.
 
-The interpreters are LiteRT's own, so that copying tensors in and out costs what it costs; only ``invoke`` is replaced
-by a wait, as a host thread waits for a device. Everything is a ratio against something measured in the same run: the
-ideal is the same wait in a bare loop; the baseline is a straightforward runner on ``queue.Queue`` and dictionaries.
+Waiting stages run on virtual Edge TPUs in real time: the ideal is one result per latency of a device. Stages that do
+nothing are LiteRT interpreters without an ``invoke``, so that copying tensors in and out costs what it costs. The
+baseline, in the same run, is a straightforward runner on ``queue.Queue`` and dictionaries.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import platform
 import queue
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,27 +26,31 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.run import Pipeline
+from atoll.toolchain import compile_model, load, write_compiled
 
 TENSOR_BYTES = 150_528  # 224 x 224 x 3, the input of most vision models
 RESULTS = Path(__file__).parent / "results" / "pipeline_overhead.json"
 Array = Any
 
 
-def reshape_model(source: str, target: str, size: int) -> bytes:
-    """A model of one RESHAPE of ``size`` int8 elements, from a tensor called ``source`` to one called ``target``."""
+def copying_model(source: str, target: str, size: int) -> bytes:
+    """A model of one CONCATENATION of one tensor of ``size`` int8 elements: a copy, the least an Edge TPU can do."""
     code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.RESHAPE
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONCATENATION
     operator = schema.OperatorT()
     operator.inputs, operator.outputs = [0], [1]
-    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
-    operator.builtinOptions = schema.ReshapeOptionsT()
-    operator.builtinOptions.newShape = [1, size]
+    operator.builtinOptionsType = schema.BuiltinOptions.ConcatenationOptions
+    operator.builtinOptions = schema.ConcatenationOptionsT()
+    operator.builtinOptions.axis = 3
     graph = schema.SubGraphT()
     graph.tensors = []
     for name in (source, target):
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [1, size], schema.TensorType.INT8, 0
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, [1, 1, 1, size], schema.TensorType.INT8, 0
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [0]
         graph.tensors.append(tensor)
     graph.inputs, graph.outputs, graph.operators = [0], [1], [operator]
     model = schema.ModelT()
@@ -55,12 +60,11 @@ def reshape_model(source: str, target: str, size: int) -> bytes:
     return bytes(builder.Output())
 
 
-class Waiting:
-    """A LiteRT interpreter whose ``invoke`` is a wait of ``seconds`` (0: nothing at all)."""
+class Idle:
+    """A LiteRT interpreter whose ``invoke`` does nothing."""
 
-    def __init__(self, source: str, target: str, seconds: float) -> None:
-        self._interpreter = Interpreter(model_content=reshape_model(source, target, TENSOR_BYTES))
-        self._seconds = seconds
+    def __init__(self, source: str, target: str) -> None:
+        self._interpreter = Interpreter(model_content=copying_model(source, target, TENSOR_BYTES))
         for name in (
             "allocate_tensors",
             "get_input_details",
@@ -72,24 +76,39 @@ class Waiting:
             setattr(self, name, getattr(self._interpreter, name))
 
     def invoke(self) -> None:
-        if self._seconds:
-            time.sleep(self._seconds)
+        pass
 
 
-def chain(stages: int, seconds: float) -> list[Any]:
-    interpreters = [Waiting(f"t{i}", f"t{i + 1}", seconds) for i in range(stages)]
-    for interpreter in interpreters:
+def idle_segments(stages: int) -> list[list[Any]]:
+    segments = [[Idle(f"t{i}", f"t{i + 1}")] for i in range(stages)]
+    for [interpreter] in segments:
         interpreter.allocate_tensors()  # type: ignore[attr-defined]
-    return interpreters
+    return segments
 
 
-def ours(interpreters: list[Any], inputs: Iterator[Array]) -> Iterator[Any]:
-    with Pipeline(interpreters) as pipeline:
+def waiting_segments(stages: int, seconds: float, per_device: int) -> list[list[Any]]:
+    """Compiled segments on a virtual device each, in real time; ``per_device`` interpreters of each."""
+    segments = []
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(stages):
+            plain = Path(folder) / f"{i}.tflite"
+            plain.write_bytes(copying_model(f"t{i}", f"t{i + 1}", TENSOR_BYTES))
+            [compiled] = write_compiled(compile_model(load(plain))[1], folder)
+            device = VirtualEdgeTpu(f"device {i}", latency=seconds)
+            segments.append([make_interpreter(compiled, device) for _ in range(per_device)])
+            for interpreter in segments[-1]:
+                interpreter.allocate_tensors()
+    return segments
+
+
+def ours(segments: list[list[Any]], inputs: Iterator[Array]) -> Iterator[Any]:
+    with Pipeline(segments) as pipeline:
         yield from pipeline.map(inputs)
 
 
-def straightforward(interpreters: list[Any], inputs: Iterator[Array]) -> Iterator[Any]:
+def straightforward(segments: list[list[Any]], inputs: Iterator[Array]) -> Iterator[Any]:
     """What one writes first: a thread and a bounded ``queue.Queue`` per stage, dictionaries of tensors between."""
+    interpreters = [interpreter for [interpreter] in segments]
     queues: list[queue.Queue[Any]] = [queue.Queue(maxsize=2) for _ in range(len(interpreters) + 1)]
 
     def serve(interpreter: Any, source: queue.Queue[Any], sink: queue.Queue[Any]) -> None:
@@ -126,75 +145,41 @@ class Timing:
     cpu: float
 
 
-def timing(runner: Callable[..., Iterator[Any]], stages: int, seconds: float, items: int) -> Timing:
-    """The steady state of a run: the first and the last ``stages`` + 8 results do not count."""
-    frame = np.zeros((1, TENSOR_BYTES), np.int8)
-    interpreters = chain(stages, seconds)
+def timing(runner: Callable[..., Iterator[Any]], segments: list[list[Any]], items: int) -> Timing:
+    """The steady state of a run: the first and the last 8 results more than there are stages do not count."""
+    frame = np.zeros((1, 1, 1, TENSOR_BYTES), np.int8)
     cpu = time.process_time()
-    times = np.array([time.perf_counter() for _ in runner(interpreters, iter([frame] * items))])
+    times = np.array([time.perf_counter() for _ in runner(segments, iter([frame] * items))])
     cpu = time.process_time() - cpu
-    steps = np.diff(times[stages + 8 : -stages - 8])
+    edge = len(segments) + 8
+    steps = np.diff(times[edge:-edge])
     return Timing(float(steps.mean()), float(np.median(steps)), cpu / items)
 
 
-def loop(body: Callable[[], Any], items: int) -> Timing:
-    """``body`` again and again in one thread like a stage's, with no pipeline around it."""
-    times = [0.0] * items
-
-    def run() -> None:
-        for i in range(items):
-            body()
-            times[i] = time.perf_counter()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    steps = np.diff(np.array(times))
-    return Timing(float(steps.mean()), float(np.median(steps)), 0.0)
-
-
-def bare_wait(seconds: float, items: int) -> Timing:
-    """The wait alone: the ideal."""
-    return loop(lambda: time.sleep(seconds), items)
-
-
-def one_segment(seconds: float, items: int) -> Timing:
-    """One interpreter used directly: tensors in, wait, tensors out. What is lost here no pipeline can win back."""
-    [interpreter] = chain(1, seconds)
-    frame = np.zeros((1, TENSOR_BYTES), np.int8)
-
-    def infer() -> None:
-        interpreter.set_tensor(0, frame)
-        interpreter.invoke()
-        interpreter.get_tensor(1)
-
-    return loop(infer, items)
-
-
 def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
-    """Per number of stages: the shares of the ideal (a bare wait) and of one segment's own pace that are kept.
+    """Per number of stages the share of the ideal throughput that is kept, medians of interleaved rounds.
 
-    Shares of the median period, medians of interleaved rounds; ``mean_share`` is of the mean period, stalls included.
+    ``share``: of the median period with two interpreters per device, ``serial``: with one, ``queue``: of the baseline,
+    which has one; ``mean_``: of the mean period, stalls included. ``overhead_ratio``: what is lost per item, of the
+    baseline's.
     """
     rows = []
     for stages in range(1, 9):
         runs = [
             (
-                bare_wait(seconds, items),
-                one_segment(seconds, items),
-                timing(ours, stages, seconds, items),
-                timing(straightforward, stages, seconds, items),
+                timing(ours, waiting_segments(stages, seconds, 2), items),
+                timing(ours, waiting_segments(stages, seconds, 1), items),
+                timing(straightforward, waiting_segments(stages, seconds, 1), items),
             )
             for _ in range(rounds)
         ]
-        row = {
-            "stages": stages,
-            "share": statistics.median(ideal.median / mine.median for ideal, _, mine, _ in runs),
-            "mean_share": statistics.median(ideal.mean / mine.mean for ideal, _, mine, _ in runs),
-            "share_of_one_segment": statistics.median(one.median / mine.median for _, one, mine, _ in runs),
-            "queue_share": statistics.median(ideal.median / theirs.median for ideal, _, _, theirs in runs),
-            "queue_mean_share": statistics.median(ideal.mean / theirs.mean for ideal, _, _, theirs in runs),
-        }
+        row: dict[str, float] = {"stages": stages}
+        for name, results in zip(("share", "serial", "queue"), zip(*runs)):
+            row[name] = statistics.median(seconds / result.median for result in results)
+            row[f"mean_{name}"] = statistics.median(seconds / result.mean for result in results)
+        row["overhead_ratio"] = statistics.median(
+            (mine.mean - seconds) / (theirs.mean - seconds) for mine, _, theirs in runs
+        )
         rows.append({key: round(value, 4) for key, value in row.items()})
         print(f"{seconds * 1e3:g} ms  {rows[-1]}", flush=True)
     return rows
@@ -207,7 +192,10 @@ def overhead(items: int, rounds: int) -> list[dict[str, float]]:
     """
     rows = []
     for stages in (1, 2, 4, 8):
-        runs = [(timing(ours, stages, 0, items), timing(straightforward, stages, 0, items)) for _ in range(rounds)]
+        runs = [
+            (timing(ours, idle_segments(stages), items), timing(straightforward, idle_segments(stages), items))
+            for _ in range(rounds)
+        ]
         us = 1e6 / stages
         row = {
             "stages": stages,

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from pipeline_overhead import reshape_model
+from pipeline_overhead import copying_model
 
 from atoll.run import Pipeline
 
@@ -33,7 +33,7 @@ class Faulty:
     """A LiteRT interpreter of which every ``every``-th ``invoke`` fails (0: none)."""
 
     def __init__(self, source: str, target: str, every: int) -> None:
-        self._interpreter = Interpreter(model_content=reshape_model(source, target, SIZE))
+        self._interpreter = Interpreter(model_content=copying_model(source, target, SIZE))
         self._every, self._count = every, itertools.count(1)
         for name in ("allocate_tensors", "get_input_details", "get_output_details"):
             setattr(self, name, getattr(self._interpreter, name))

@@ -93,7 +93,7 @@ def test_a_trace_keeps_the_newest_events_only() -> None:
     with Pipeline(chain(1), trace=trace) as pipeline:
         list(pipeline.map(frame(i) for i in range(25)))
     assert [event.item for event in trace.events] == list(range(15, 25))
-    assert Trace().chrome()["traceEvents"][0]["name"] == "process_name"
+    assert Trace().slices() == []
 
 
 def test_metrics_are_what_the_statistics_say_and_served_on_loopback() -> None:
@@ -121,15 +121,41 @@ def test_metrics_are_what_the_statistics_say_and_served_on_loopback() -> None:
 def test_the_switch_interval_is_short_while_any_pipeline_runs_and_then_as_before() -> None:
     before = sys.getswitchinterval()
     first, second = Pipeline(chain(1)), Pipeline(chain(2))
-    assert sys.getswitchinterval() == pytest.approx(interval.INTERVAL_S, rel=0.1)
+    assert sys.getswitchinterval() == pytest.approx(interval.SERIAL_S, rel=0.1)
     first.close()
     assert first.join(60)
-    assert sys.getswitchinterval() == pytest.approx(interval.INTERVAL_S, rel=0.1)
+    assert sys.getswitchinterval() == pytest.approx(interval.SERIAL_S, rel=0.1)
     second.cancel()
     assert second.join(60)
     assert sys.getswitchinterval() == pytest.approx(before)
     with Pipeline(chain(1), short_interval=False):
         assert sys.getswitchinterval() == pytest.approx(before)
+
+
+def test_the_shortest_interval_that_a_pipeline_needs_counts() -> None:
+    before = sys.getswitchinterval()
+    with Pipeline([[*chain(1), *chain(1)]], devices=[["pci:0", "pci:0"]]) as overlapped:
+        assert sys.getswitchinterval() == pytest.approx(interval.OVERLAPPED_S, rel=0.1)
+        with Pipeline([[*chain(1), *chain(1)]], devices=[["pci:0", "pci:1"]]):
+            assert sys.getswitchinterval() == pytest.approx(interval.SERIAL_S, rel=0.1)
+        assert sys.getswitchinterval() == pytest.approx(interval.OVERLAPPED_S, rel=0.1)
+    assert overlapped.join(60)
+    assert sys.getswitchinterval() == pytest.approx(before)
+
+
+def test_interpreters_of_one_device_are_one_line_of_the_statistics() -> None:
+    segments = [[*chain(1), *chain(1)], [step(1), step(1)]]
+    with Pipeline(segments, devices=[["pci:0", "pci:0"], ["pci:1", "pci:2"]]) as pipeline:
+        results = list(pipeline.map(frame(i) for i in range(50)))
+        stats = pipeline.stats()
+    assert len(results) == 50
+    assert [(item.segment, item.replica, item.device) for item in stats] == [
+        (0, 0, "pci:0"),
+        (1, 0, "pci:1"),
+        (1, 1, "pci:2"),
+    ]
+    assert stats[0].count == 50
+    assert stats[1].count + stats[2].count == 50
 
 
 def test_an_interval_that_somebody_else_set_meanwhile_is_left_alone() -> None:

@@ -13,14 +13,14 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device import inventory
 from atoll.device.base import EdgeTpu
-from atoll.device.delegate import CUSTOM_OP, NODE_NAME, Delegate, Progress
+from atoll.device.delegate import NODE_NAME, Delegate, Progress
 from atoll.device.errors import RuntimeMisfitError, RuntimeTooOldError
 from atoll.device.lease import occupy, patience
 from atoll.device.real import RealEdgeTpu
 from atoll.device.virtual import RESOLVER, VirtualEdgeTpu
 from atoll.errors import DeviceError, InvalidModelError, UsageError
 from atoll.formats.tflite import read_model
-from atoll.ir import Model
+from atoll.ir import Model, is_compiled
 
 _FROM_ENVIRONMENT: Any = object()
 
@@ -28,7 +28,10 @@ _FROM_ENVIRONMENT: Any = object()
 class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
     """LiteRT's interpreter with a delegate; failures of the device come with the exception that caused them."""
 
-    def __init__(self, model_path: Path, delegate: Any, resolver: OpResolverType, num_threads: int) -> None:
+    def __init__(
+        self, model_path: Path, device: EdgeTpu, delegate: Any, resolver: OpResolverType, num_threads: int
+    ) -> None:
+        self.device = device
         # A delegate of the vendor's runtime has neither: its failures are LiteRT's own.
         self._delegate = delegate if isinstance(delegate, Delegate) else None
         self._progress = self._delegate.progress if self._delegate else Progress()
@@ -128,16 +131,11 @@ def make_interpreter(
         raise
     weakref.finalize(delegate, place.release)
     try:
-        interpreter = EdgeTpuInterpreter(path, delegate, resolver, num_threads)
+        interpreter = EdgeTpuInterpreter(path, place.device, delegate, resolver, num_threads)
     except (RuntimeError, ValueError) as error:
         raise _explained(path, place.device, delegate, error) from error
     place.use(interpreter)
     return interpreter
-
-
-def is_compiled(model: Model) -> bool:
-    """Whether the model holds an operator for the Edge TPU."""
-    return any(operator.custom_code == CUSTOM_OP for operator in model.main.operators)
 
 
 def _plain(path: Path, resolver: OpResolverType, num_threads: int) -> Interpreter:

@@ -18,14 +18,14 @@ from atoll.device.delegate import Delegate, Node
 from atoll.device.errors import DeviceLostError
 from atoll.device.faults import NO_FAULTS, Faults
 from atoll.device.packages import require_runtime
-from atoll.device.region import CPU_SIGNATURE, RESOLVER, Region, original_source, require_same_origin
+from atoll.device.region import RESOLVER, Region, original_source, require_same_origin
 from atoll.device.sram import Sram
 from atoll.device.thermal import TRIP_POINTS_C, Cooling, Thermometer
 from atoll.errors import DeviceError
 from atoll.formats.darwinn import ExecutableKind, Package, read_package
 from atoll.ir import Model
 
-__all__ = ["CPU_SIGNATURE", "RESOLVER", "Invocation", "Region", "VirtualEdgeTpu"]
+__all__ = ["RESOLVER", "Invocation", "Region", "VirtualEdgeTpu"]
 
 RUNTIME_VERSION = 14
 """What compiler 16 asks for, so the newest that a file needs (../shared/facts/compiler.md)."""
@@ -54,7 +54,7 @@ class Invocation:
 
 @dataclass(eq=False)
 class VirtualEdgeTpu:
-    """One virtual device. It runs one inference at a time, whichever interpreters and threads ask for it.
+    """One virtual device. It runs one inference after the other, whichever interpreters and threads ask for it.
 
     ``latency`` is what an inference takes in seconds (the load of parameters comes on top of it), or a function
     that says so for each inference (load, clock and link included). With ``real_time`` an inference takes at least
@@ -84,6 +84,8 @@ class VirtualEdgeTpu:
     _resident: object = field(default=None, init=False, repr=False)
     """Key of the program that ran last, if everything of it is still cached."""
     _heat: Thermometer | None = field(default=None, init=False, repr=False)
+    _free_at: float = field(default=0.0, init=False, repr=False)
+    """When the device has worked off what it was given, in real time."""
     _idle_since: float = field(default_factory=time.perf_counter, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +153,7 @@ class VirtualEdgeTpu:
             self._resident = None
 
     def execute(self, program: _Program) -> None:
-        """One inference."""
+        """One inference. What comes while another is running waits in the device's queue, as on the chip."""
         with self._lock:
             self.inferences += 1
             if self.faults is not NO_FAULTS or not self.connected:
@@ -161,12 +163,14 @@ class VirtualEdgeTpu:
                 for region in program.regions:
                     region.run()
                 return
-            begin = time.perf_counter()
+            begin = max(time.perf_counter(), self._free_at)
             seconds = self._model(program, loaded, begin)
             for region in program.regions:
                 region.run()
-            if self.real_time:
-                wait_until(begin + seconds)
+            if not self.real_time:
+                return
+            self._free_at = done = begin + seconds
+        wait_until(done)
 
     def _load(self, program: _Program) -> int:
         """Bring the program's parameters into the chip's memory; how many bytes had to be moved."""

@@ -62,6 +62,8 @@ class Engine:
         self._watchdog = Watchdog(self, recovery.stall_timeout) if recovery.stall_timeout is not None else None
         self._ended = 0
         self._short_interval = short_interval
+        overlapped = all(len(segment.workers) > len(segment.devices) for segment in self._segments)
+        self._interval_s = interval.OVERLAPPED_S if overlapped else interval.SERIAL_S
 
     @property
     def capacity(self) -> int:
@@ -79,7 +81,7 @@ class Engine:
         workers = self.workers
         self._ended = -len(workers)
         if self._short_interval:
-            interval.shorten()
+            interval.shorten(self._interval_s)
         for position, worker in enumerate(workers):
             try:
                 self.employ(worker)
@@ -124,7 +126,7 @@ class Engine:
             last = not self._ended
         if last:
             if self._short_interval:
-                interval.restore()
+                interval.restore(self._interval_s)
             if self._watchdog is not None:
                 self._watchdog.stop()
 
@@ -160,11 +162,11 @@ class Engine:
             threads[0].join(pause)
 
     def stats(self) -> tuple[StageStats, ...]:
-        """One per segment and replica, in this order."""
+        """One per segment and device, in this order."""
         return tuple(
-            worker.meter.read(segment.number, len(segment.source), worker.replica, worker.unit.device)
+            worker.meter.read(segment.number, len(segment.source), replica, worker.unit.device)
             for segment in self._segments
-            for worker in segment.workers
+            for replica, worker in enumerate(segment.devices)
         )
 
     def resize(self, at_input: int | None = None, between: int | None = None, at_output: int | None = None) -> None:

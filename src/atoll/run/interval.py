@@ -5,29 +5,33 @@ from __future__ import annotations
 import sys
 import threading
 
-INTERVAL_S = 20e-6
+SERIAL_S = 50e-6
 """How long a thread may go on when a stage waits for the interpreter lock. Python's 5 ms make a 1 ms pipeline ten times
-as slow as soon as one other thread computes in Python (docs/pipeline.md has the measurement)."""
+as slow as soon as one other thread computes in Python; below this, threads of a pipeline interrupt each other more than
+it helps (docs/pipeline.md has the measurements)."""
+
+OVERLAPPED_S = 250e-6
+"""The same where a device has several interpreters: its next item is under way already while a stage waits."""
 
 _lock = threading.Lock()
-_users = 0
+_wanted: list[float] = []
 _before = 0.0
 
 
-def shorten() -> None:
+def shorten(seconds: float) -> None:
     """Set the switch interval of this process, unless it is that short already; ends with :func:`restore`."""
-    global _users, _before
+    global _before
     with _lock:
-        _users += 1
-        if _users == 1:
+        if not _wanted:
             _before = sys.getswitchinterval()
-            sys.setswitchinterval(min(_before, INTERVAL_S))
+        _wanted.append(seconds)
+        sys.setswitchinterval(min(_before, *_wanted))
 
 
-def restore() -> None:
+def restore(seconds: float) -> None:
     """Once for each :func:`shorten`; with the last one comes the old interval, unless somebody set another since."""
-    global _users
     with _lock:
-        _users -= 1
-        if not _users and abs(sys.getswitchinterval() - min(_before, INTERVAL_S)) < 1e-6:
-            sys.setswitchinterval(_before)
+        untouched = abs(sys.getswitchinterval() - min(_before, *_wanted)) < 1e-6
+        _wanted.remove(seconds)
+        if untouched:
+            sys.setswitchinterval(min([_before, *_wanted]))

@@ -75,9 +75,18 @@ class Segment:
         self.on_crash = on_crash
         self.trace = trace
         self.merge = Merge(sink, len(units) * WINDOW_PER_REPLICA) if len(units) > 1 else None
-        self.workers = [Worker(self, replica, unit) for replica, unit in enumerate(units)]
+        meters: dict[object, Meter] = {}  # one per device; interpreters that do not tell have one each
+        self.workers = [
+            Worker(self, replica, unit, meters.setdefault(unit.device or unit, Meter()))
+            for replica, unit in enumerate(units)
+        ]
         self._alive = self._staying = len(units)
         self._lock = threading.Lock()
+
+    @property
+    def devices(self) -> list[Worker]:
+        """One worker per device."""
+        return list({worker.meter: worker for worker in self.workers}.values())
 
     @property
     def capacity(self) -> int:
@@ -126,11 +135,11 @@ class Worker:
     (:meth:`overdue`). Whoever holds the lock first has the item: the thread finds out in :meth:`_claim` and ends.
     """
 
-    def __init__(self, segment: Segment, replica: int, unit: Unit) -> None:
+    def __init__(self, segment: Segment, replica: int, unit: Unit, meter: Meter) -> None:
         self.segment = segment
         self.replica = replica
         self.unit = unit
-        self.meter = Meter()
+        self.meter = meter
         self._inherited: tuple[Item, BaseException] | None = None
         self._serving = True
         self._watched = segment.recovery.stall_timeout is not None
@@ -156,7 +165,7 @@ class Worker:
         segment = self.segment
         merge, get, trace = segment.merge, segment.source.get, segment.trace
         put = segment.sink.put if merge is None else merge.put
-        free = perf_counter_ns()
+        meter = self.meter
         while self._serving:
             if self._inherited is not None:
                 item, cause = self._inherited
@@ -167,6 +176,7 @@ class Worker:
             else:
                 if merge is not None:
                     merge.admit()
+                    meter.released(perf_counter_ns())
                 item = get()
                 begin = perf_counter_ns()
                 if item.error is None:
@@ -175,8 +185,9 @@ class Worker:
             number = item.number
             put(item)
             del item  # else its tensors live until the next item comes
-            waited, free = begin - free, perf_counter_ns()
-            self.meter.record(waited, end - begin, free - end)
+            meter.record(begin, end)
+            if merge is None:
+                meter.released(perf_counter_ns())
             if trace is not None:
                 trace.record(segment.number, self.replica, number, begin, end)
 
@@ -304,8 +315,7 @@ class Worker:
     def successor(self, item: Item, cause: StallError) -> Worker:
         """Another worker in the place of this one, which hangs; it begins with the item."""
         self.unit.stalled = True
-        other = Worker(self.segment, self.replica, self.unit)
-        other.meter = self.meter
+        other = Worker(self.segment, self.replica, self.unit, self.meter)
         other._inherited = item, cause
         self.segment.workers[self.replica] = other
         return other

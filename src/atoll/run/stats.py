@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 _BITS = 5
@@ -13,9 +14,10 @@ _BUCKETS = _HALF * (64 - _BITS)
 class StageStats:
     """What one stage did so far; times in seconds, all zero before its first item.
 
-    A stage's time on an item is copying inputs in, ``invoke`` and copying outputs out. The shares of the time
-    since its first item that it was busy, starved (waited for input) and held up (waited for room behind it)
-    add up to 1.
+    A stage's time on an item is copying inputs in, ``invoke`` and copying outputs out. Of several interpreters on one
+    device only the time counts that it adds: from the end of the item before, if it had to wait for that one. The
+    shares of the time since the first item that the stage was busy, starved (waited for input) and held up (waited for
+    room behind it) add up to 1.
     """
 
     segment: int
@@ -40,24 +42,49 @@ class StageStats:
 
 
 class Meter:
-    """Counts of durations in logarithmic buckets; written by one thread, read by any."""
+    """What one device does for one segment: durations in logarithmic buckets, by all its workers, read by any thread.
 
-    __slots__ = ("buckets", "busy", "count", "failures", "retries", "wait_input", "wait_output")
+    Times are in ns, of any clock that goes forward.
+    """
+
+    __slots__ = (
+        "_free",
+        "_held",
+        "_lock",
+        "buckets",
+        "busy",
+        "count",
+        "failures",
+        "retries",
+        "wait_input",
+        "wait_output",
+    )
 
     def __init__(self) -> None:
         self.buckets = [0] * _BUCKETS
         self.count = self.busy = self.wait_input = self.wait_output = 0
         self.failures = self.retries = 0
+        self._free = self._held = 0  # since when the device is idle, and until when a full queue kept it from more
+        self._lock = threading.Lock()
 
-    def record(self, wait_input: int, busy: int, wait_output: int) -> None:
-        """Add one item's times in ns."""
-        shift = busy.bit_length() - _BITS - 1
-        self.buckets[busy if shift <= 0 else (shift << _BITS) + (busy >> shift)] += 1
-        if self.count:  # the wait for the very first item says nothing about the pipeline
-            self.wait_input += wait_input
-        self.busy += busy
-        self.wait_output += wait_output
-        self.count += 1
+    def record(self, begin: int, end: int) -> None:
+        """Add an item that a worker had from ``begin`` to ``end``; a device takes them in the order of their begins."""
+        with self._lock:
+            start = max(begin, self._free)
+            busy = max(end - start, 0)
+            if self.count:  # the wait for the very first item says nothing about the pipeline
+                held = min(max(self._held - self._free, 0), start - self._free)
+                self.wait_output += held
+                self.wait_input += start - self._free - held
+            shift = busy.bit_length() - _BITS - 1
+            self.buckets[busy if shift <= 0 else (shift << _BITS) + (busy >> shift)] += 1
+            self.busy += busy
+            self.count += 1
+            self._free = max(end, self._free)
+
+    def released(self, now: int) -> None:
+        """A worker has got rid of its item and may take another."""
+        self._held = now
 
     def percentiles(self, *shares: float) -> list[float]:
         """For each share (ascending, 0 to 1) a duration in ns that this share did not exceed, ±1.6 %."""

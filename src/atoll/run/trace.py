@@ -1,14 +1,12 @@
-"""What the stages did when -> a Chrome trace (chrome://tracing, ui.perfetto.dev)."""
+"""What the stages of a pipeline did when → slices of a Chrome trace, and its file."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections import deque
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from atoll.errors import OutputError
+from atoll.traces import DEVICE, Slice, write_trace
 
 KEPT_EVENTS = 1_000_000
 
@@ -36,37 +34,22 @@ class Trace:
     def events(self) -> list[Event]:
         return list(self._events)
 
-    def chrome(self, process: str = "atoll") -> dict[str, Any]:
-        """The JSON object of the Trace Event Format: one row per segment and replica, times in µs from the first."""
-        events = sorted(self.events, key=lambda event: event.begin)
-        start = events[0].begin if events else 0
-        pid = os.getpid()
-        rows = {key: row for row, key in enumerate(sorted({(event.segment, event.replica) for event in events}))}
-        names = [_metadata("process_name", pid, 0, process)]
-        for (segment, replica), row in rows.items():
-            names.append(_metadata("thread_name", pid, row, f"segment {segment} replica {replica}"))
-        slices = [
-            {
-                "name": f"item {event.item}",
-                "cat": "segment",
-                "ph": "X",
-                "ts": (event.begin - start) / 1e3,
-                "dur": (event.end - event.begin) / 1e3,
-                "pid": pid,
-                "tid": rows[event.segment, event.replica],
-                "args": {"item": event.item, "segment": event.segment, "replica": event.replica},
-            }
-            for event in events
+    def slices(self) -> list[Slice]:
+        """One lane per segment and replica, in their order; times from the first event on."""
+        events = self.events
+        start = min((event.begin for event in events), default=0)
+        return [
+            Slice(
+                DEVICE,
+                f"segment {event.segment} replica {event.replica}",
+                f"item {event.item}",
+                (event.begin - start) / 1e6,
+                (event.end - event.begin) / 1e6,
+                {"item": event.item, "segment": event.segment, "replica": event.replica},
+            )
+            for event in sorted(events)
         ]
-        return {"traceEvents": [*names, *slices], "displayTimeUnit": "ms"}
 
-    def write(self, path: str | Path, process: str = "atoll") -> None:
-        """Write the trace as JSON. Raises :class:`OutputError` when the file cannot be written."""
-        try:
-            Path(path).write_text(json.dumps(self.chrome(process)))
-        except OSError as error:
-            raise OutputError(f"cannot write the trace {path}: {error.strerror}") from error
-
-
-def _metadata(kind: str, pid: int, tid: int, name: str) -> dict[str, Any]:
-    return {"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
+    def write(self, path: str | Path) -> None:
+        """Write it as Chrome trace events. Raises :class:`atoll.errors.OutputError` when it cannot be written."""
+        write_trace(path, self.slices())
