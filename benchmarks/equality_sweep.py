@@ -21,6 +21,7 @@ import numpy as np
 os.environ.setdefault("ATOLL_VIRTUAL_TPUS", "pci:8")
 
 from atoll import running, toolchain, zoo
+from atoll.deploying import deploy
 from atoll.device.plain import plain_interpreter
 from atoll.ir import Model
 from atoll.run.inputs import Inputs, random_inputs
@@ -49,10 +50,10 @@ def sweep(name: str) -> dict[str, object]:
     distinct = len({b"".join(a.tobytes() for a in outputs.values()) for outputs in expected})
     equal = 0
     for segments in range(1, MOST + 1):
-        partition, compiled = toolchain.compile_model(model, segments)
-        with tempfile.TemporaryDirectory() as folder, running.virtual_devices(segments, timeout=None) as devices:
-            paths = toolchain.write_compiled(compiled, folder)
-            run = running.run_segments(paths, devices, model, partition, inputs, INPUTS, keep=INPUTS)
+        with tempfile.TemporaryDirectory() as folder:
+            deployment = deploy(model, toolchain.equal_partition(model.main, segments), folder)
+            with running.leased(running.usable_devices(deployment), segments, timeout=None) as devices:
+                run = running.run_segments(deployment, devices, inputs, running.RunOptions(INPUTS, verify=INPUTS))
         equal += all(
             np.array_equal(outputs[key], value)
             for (_, outputs), whole in zip(run.sample, expected)

@@ -6,6 +6,7 @@ model. `measuring`: how many segments the vendor's search (step 1) and ours have
 from the optimum they end, when every operator really takes up to twice or half of what is modelled.
 
     python benchmarks/partition_search.py [--quick] [--host x86-pcie]
+    python benchmarks/partition_search.py --tables     # those of docs/partitioning.md, from the JSON
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "partition_search.json"
 RANDOM = HERE.parents[1] / "shared" / "data" / "models" / "random"
 SEGMENTS = (2, 3, 4, 5, 6, 7, 8)
+ACCEPTED = (("InceptionV3", 2, 2.0), ("ResNet-50", 3, 6.0))
+"""The vendor's acceptance figures for its profiling partitioner: network, segments, and the least speed-up over one TPU
+(PCIe; ../shared/facts/timing.md). The other networks of that list are not here."""
 
 
 def networks(quick: bool) -> Iterator[tuple[str, Graph]]:
@@ -144,11 +148,49 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.process_time() - begin
 
 
+def tables(result: dict[str, Any]) -> Iterator[str]:
+    """The tables of docs/partitioning.md."""
+    ways = ("equal_parameters_ms", "vendor_profiling_ms", "optimal_ms", "lower_bound_ms")
+    yield "| network | segments | equal parameters | vendor's search | ours | lower bound |"
+    yield "| --- |" + " ---: |" * 5
+    for name, rows in result["networks"].items():
+        for row in rows:
+            cells = [f"{row[way]:.2f} ms, {1e3 / row[way]:.0f}/s" for way in ways]
+            cells[2] += f" ({row['segments_used']})"
+            yield f"| {name} | {row['segments']} | {' | '.join(cells)} |"
+    yield "\n| network | segments | calls, vendor | calls, ours | share | above, vendor | above, ours |"
+    yield "| --- |" + " ---: |" * 6
+    for name, rows in result["networks"].items():
+        for row in rows:
+            measured = row["measuring"]
+            vendor, ours = (sum(m[f"{who}_calls"] for m in measured) for who in ("vendor", "our"))
+            worst = [max(m[f"{who}_above_optimum"] for m in measured) for who in ("vendor", "ours")]
+            yield (
+                f"| {name} | {row['segments']} | {vendor} | {ours} | {ours / vendor:.0%} | "
+                f"{worst[0]:.1%} | {worst[1]:.1%} |"
+            )
+    yield "\n| network | segments | vendor's figure | equal parameters | vendor's search | ours |"
+    yield "| --- |" + " ---: |" * 5
+    for name, segments, figure in ACCEPTED:
+        for row in result["networks"].get(name, ()):
+            if row["segments"] == segments:
+                ups = " | ".join(f"{row['single_ms'] / row[way]:.2f}" for way in ways[:3])
+                yield f"| {name} | {segments} | {figure} | {ups} |"
+    yield "\n| graph | s | costs computed | gap to the bound |"
+    yield "| --- |" + " ---: |" * 3
+    for row in result["scale"]:
+        yield f"| {row['graph']} | {row['s']:.2f} | {row['costs_computed']} | {row['gap']:.1%} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two networks, one seed")
     parser.add_argument("--host", default="x86-pcie")
+    parser.add_argument("--tables", action="store_true", help="print the tables of the last results, run nothing")
     arguments = parser.parse_args()
+    if arguments.tables:
+        print("\n".join(tables(json.loads(RESULTS.read_text()))))
+        return
     result: dict[str, Any] = {"host": arguments.host, "scale": scale(), "networks": {}}
     for row in result["scale"]:
         print(f"{row['graph']:55s} {row['s']:6.2f} s CPU, {row['costs_computed']:6d} costs, gap {row['gap']:.1%}")

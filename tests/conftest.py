@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from atoll.device import inventory
+
 settings.register_profile("atoll", deadline=None, print_blob=True)  # machines differ: no test depends on the clock
 settings.load_profile("atoll")
 
@@ -29,6 +31,15 @@ def own_devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ATOLL_LEASE_DIR", str(tmp_path_factory.mktemp("leases")))
         patch.setenv("ATOLL_VIRTUAL_TPUS", "pci:8")
         yield
+
+
+@pytest.fixture(autouse=True)
+def plugged_in() -> Iterator[None]:
+    """What a test's faults did to the virtual devices of this process ends with it."""
+    yield
+    for device in inventory.virtual_edge_tpus("pci:8"):
+        if not device.connected:
+            device.reset()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from atoll import running, toolchain, zoo
 from atoll.cut import legal_cuts
+from atoll.deploying import deploy
 from atoll.device.plain import plain_interpreter
 from atoll.errors import VerificationError
 from atoll.formats.darwinn import VIRTUAL_CHIP, read_package
@@ -27,7 +28,8 @@ def check_all_cuts(model: Model, folder: Path, inferences: int = 3) -> None:
     """``run_pipeline`` itself compares with the uncut model, and raises where they differ."""
     for segments in range(1, 1 + min(MOST, len(legal_cuts(model.main)) + 1)):
         inputs = random_inputs(model.main, seed=segments)
-        report = toolchain.run_pipeline(model, segments, inputs, inferences, folder / str(segments), verify=inferences)
+        options = running.RunOptions(inferences, verify=inferences)
+        report = running.run_pipeline(model, segments, inputs, folder / str(segments), options)
         assert report.verified == inferences and len(report.segments) == segments
 
 
@@ -60,8 +62,16 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
     model = replace(chain(seed=1), path="m.tflite")
     inputs = list(itertools.islice(random_inputs(model.main), 1))
     wrong = [(inputs[0], {"conv_5": np.zeros((1, 8, 8, 4), np.int8)})]
+    [deviation] = running.compare_with_whole(model, wrong)
+    assert (deviation.inference, deviation.output) == (0, "conv_5")
+    assert 0 < deviation.count <= deviation.size and deviation.most >= 1
+
+
+def test_a_run_whose_outputs_differ_is_an_error(tmp_path: Path) -> None:
+    right, other = (replace(chain(seed=seed), path="m.tflite") for seed in (1, 2))
+    deployment = deploy(right, toolchain.equal_partition(right.main, 2), tmp_path)
     with pytest.raises(VerificationError, match="'conv_5' of inference 0"):
-        running.compare_with_whole(model, wrong)
+        running.run_deployment(deployment, other, random_inputs(right.main), running.RunOptions(1))
 
 
 def test_a_compiled_file_says_what_it_is_and_keeps_the_original(tmp_path: Path) -> None:
@@ -98,7 +108,7 @@ def test_the_file_runs_without_any_delegate_through_its_cpu_signature(tmp_path: 
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     outputs = plain.get_signature_runner("cpu")(**inputs)
-    running.compare_with_whole(model, [(inputs, outputs)])
+    assert not running.compare_with_whole(model, [(inputs, outputs)])
     assert set(outputs) == {"d", "f"}
 
 

@@ -6,11 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from atoll.checking import check_model
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
     from atoll.formats.tflite import read_model, write_model
     from atoll.run import Pipeline, StageStats
-    from atoll.toolchain import check_model, compile_model
+    from atoll.toolchain import compile_model
 
 __version__ = "0.1.0"
 
@@ -34,7 +35,7 @@ _HOMES = {
     "Pipeline": "run",
     "StageStats": "run",
     "VirtualEdgeTpu": "device",
-    "check_model": "toolchain",
+    "check_model": "checking",
     "compile_model": "toolchain",
     "lease": "device",
     "list_edge_tpus": "device",

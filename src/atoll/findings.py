@@ -19,3 +19,5 @@ class Finding:
     """What the owner of the model can do."""
     status: str = ""
     """The vendor compiler's status string for this reason."""
+    follows: str = ""
+    """The operator, as in ``where``, that this one only suffers from: what helps that one helps both."""

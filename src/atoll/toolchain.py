@@ -1,7 +1,8 @@
 """The whole way of a model through the program, one call per stage.
 
-load → check → cut → map → plan memory → emit            compile_models
-compile_models → write → open devices → run → compare    run_pipeline
+load → check → cut → map → plan memory → emit     compile_models
+compile_models → write                            atoll.deploying
+write → open devices → run → compare              atoll.running
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from atoll import __version__
 from atoll.check import Support, check, require_compilable
-from atoll.cut import Partition, equal_parameters, parameter_bytes, partition_at
+from atoll.cut import Partition, equal_parameters, partition_at
 from atoll.emit import (
     Compiled,
     CompiledSegment,
@@ -40,7 +41,6 @@ from atoll.mapping import map_operators
 from atoll.memory import ModelParameters, ModelPlan, model_parameters, plan_memory
 from atoll.memory.order import OrderSearch, best_order
 from atoll.params import parameter_size
-from atoll.report.check import CheckReport, multiply_accumulates, operator_rows
 from atoll.target.generations import DEFAULT, Generation
 from atoll.target.operators import DEFAULT_RUNTIME, Status
 
@@ -48,8 +48,7 @@ COMPILER = f"atoll {__version__}"
 """What our packages name as their compiler."""
 
 if TYPE_CHECKING:
-    from atoll.report.run import RunReport
-    from atoll.running import Tensors
+    pass
 
 _log = logging.getLogger("atoll")
 
@@ -90,7 +89,11 @@ def load(path: str | Path) -> Model:
 
     Raises as :func:`atoll.formats.tflite.read_model`.
     """
-    model = read_model(path)
+    return named(read_model(path))
+
+
+def named(model: Model) -> Model:
+    """The model with a name of its own for every tensor of graph 0."""
     return replace(model, graphs=(with_unique_names(model.main), *model.graphs[1:]))
 
 
@@ -112,22 +115,27 @@ def compile_models(
     models: Sequence[Model],
     options: CompileOptions = CompileOptions(),
     on_attempt: Callable[[Attempt], object] = lambda _: None,
+    partition: Partition | None = None,
 ) -> tuple[tuple[Partition, ...], Compiled]:
     """Compile one model, in one or more segments, or several that share one Edge TPU's memory.
+
+    ``partition`` (of one model, whose tensor names must be unique) says where to cut, and into how many segments;
+    without it they get equal parameter bytes.
 
     Raises:
         UnsupportedModelError: a model is not quantised, has dynamic shapes, or is compiled already.
         PartitionError: it cannot be cut into that many segments.
         UsageError: options that contradict each other, or name a tensor or a runtime that does not exist.
     """
+    if partition is not None:
+        options = replace(options, segments=len(partition.segments))
     _require_consistent(models, options)
     with _stage("check"):
         for model in models:
             require_compilable(model)
-        models = [replace(m, graphs=(with_unique_names(m.main), *m.graphs[1:])) for m in models]
+        models = [named(model) for model in models]
     with _stage("cut"):
-        cuts = [equal_parameters(model.main, options.segments) for model in models]
-        partitions = tuple(partition_at(m.main, cut, "equal parameter bytes") for m, cut in zip(models, cuts))
+        partitions = (partition,) if partition else tuple(equal_partition(m.main, options.segments) for m in models)
     token = caching_token(models, options, __version__)
     # Segments have a chip each, co-compiled models share one.
     groups = [[part] for part in _segment_models(models[0], partitions[0])] if options.segments > 1 else [models]
@@ -147,6 +155,11 @@ def search_order(models: Sequence[Model], options: CompileOptions, rates: Sequen
     for model in models:
         require_compilable(model)
     return best_order(_parameters(models, _map(models, options), options), rates, options.generation)
+
+
+def equal_partition(graph: Graph, segments: int) -> Partition:
+    """Segments of about equal parameter bytes; tensor names must be unique. Raises PartitionError."""
+    return partition_at(graph, equal_parameters(graph, segments), "equal parameter bytes")
 
 
 def _require_consistent(models: Sequence[Model], options: CompileOptions) -> None:
@@ -268,26 +281,6 @@ def _emit(model: Model, mapping: Mapped, memory: ModelPlan, options: CompileOpti
     return with_custom_operators(model, steps, options.cpu_graph)
 
 
-def check_model(model: Model, min_runtime: int = DEFAULT_RUNTIME) -> CheckReport:
-    """The verdict without compiling. Raises :class:`UnsupportedModelError` where :func:`compile_model` does."""
-    require_compilable(model)
-    graph = model.main
-    mapping = map_operators(graph, check(graph, min_runtime))
-    parameters = parameter_bytes(graph)
-    macs = [multiply_accumulates(graph, operator) for operator in graph.operators]
-    mapped = [index for region in mapping.regions for index in region]
-    return CheckReport(
-        model=model.path,
-        total_operators=len(graph.operators),
-        mapped_operators=len(mapped),
-        mapped_parameters=sum(parameters[i] for i in mapped) / max(1, sum(parameters)),
-        mapped_macs=sum(macs[i] for i in mapped) / max(1, sum(macs)),
-        runtime=mapping.runtime,
-        operators=operator_rows(graph, mapping.statuses),
-        findings=tuple(finding for findings in mapping.findings for finding in findings),
-    )
-
-
 def _segment_models(model: Model, partition: Partition) -> Iterator[Model]:
     if len(partition.segments) == 1:
         yield model  # with its signatures and metadata
@@ -300,40 +293,6 @@ def write_compiled(compiled: Compiled, directory: str | Path) -> list[Path]:
     """Write every compiled file into ``directory``, all of them or none. Raises :class:`OutputError`."""
     with _stage("write"), output_directory(directory) as output:
         return [output.write(segment.name, model_bytes(segment.model)) for segment in compiled.segments]
-
-
-def run_pipeline(
-    model: Model,
-    tpus: int,
-    inputs: Iterable[Tensors],
-    inferences: int,
-    segments_dir: str | Path,
-    on_result: Callable[[int], object] = int,
-    verify: int = 3,
-    timeout: float | None = 0,
-    on_wait: Callable[[str], object] | None = None,
-) -> RunReport:
-    """Compile ``model`` into ``tpus`` segments, run them as a pipeline, and compare with the uncut model.
-
-    ``inputs`` gives at least ``inferences`` sets by tensor name; the first ``verify`` outputs are compared bit for bit
-    with those of a plain interpreter of the same kernels; ``on_result`` is told how many results there are. Busy
-    devices are waited for ``timeout`` seconds (None: as long as it takes), and ``on_wait`` is told.
-
-    Raises:
-        AtollError: as :func:`compile_model`; and DeviceError, InputError, OutputError, PipelineError.
-        VerificationError: an output differs.
-    """
-    # Compiling and checking need no interpreter and start twice as fast without.
-    from atoll.running import compare_with_whole, run_report, run_segments, virtual_devices
-
-    partition, compiled = compile_model(model, tpus)
-    paths = write_compiled(compiled, segments_dir)
-    with virtual_devices(tpus, timeout, on_wait) as devices:
-        with _stage("run"):
-            run = run_segments(paths, devices, model, partition, inputs, inferences, on_result, verify)
-        with _stage("compare"):
-            compare_with_whole(model, run.sample)
-    return run_report(model, partition, compiled, devices, run)
 
 
 @contextmanager

@@ -157,3 +157,25 @@ def test_lease_with_nonsense(atoll: Atoll, arguments: list[str], code: int) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "execvpe", lambda *_: pytest.fail("it was started"))
         assert atoll("lease", *arguments).code == code
+
+
+def test_doctor_looks_for_the_compiler_too(atoll: Atoll, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def compiler() -> dict[str, Any]:
+        checks = json.loads(atoll("doctor", "--json").out)["checks"]
+        return next(check for check in checks if check["name"] == "compiler")
+
+    monkeypatch.setenv("ATOLL_EDGETPU_COMPILER", "none")
+    assert (compiler()["state"], compiler()["remedy"]) == ("note", "")
+    (tmp_path / "root/dev").mkdir()
+    (tmp_path / "root/sys/class/apex/apex_0").mkdir(parents=True)
+    assert "apt install edgetpu-compiler" in compiler()["remedy"]  # now there is a device that needs it
+    (tmp_path / "text").write_text("no compiler")
+    monkeypatch.setenv("ATOLL_EDGETPU_COMPILER", str(tmp_path / "text"))
+    assert compiler()["state"] == "problem"
+    assert "is not executable" in compiler()["finding"]
+
+
+def test_doctor_tells_of_settings_that_make_no_sense(atoll: Atoll, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATOLL_VIRTUAL_TPUS", "seven")
+    result = atoll("doctor")
+    assert (result.code, "PROBLEM  settings: ATOLL_VIRTUAL_TPUS='seven'" in result.out) == (1, True)

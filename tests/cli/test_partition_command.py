@@ -12,8 +12,10 @@ import pytest
 from atoll import errors
 from atoll.cut import cut_tensors, read_partition
 from atoll.formats.tflite import write_model
+from atoll.ir import Model
 from atoll.toolchain import load
 from atoll.zoo import build
+from builders import GraphBuilder
 
 Run = Callable[..., Any]
 
@@ -83,6 +85,64 @@ def test_text(atoll: Run, mobilenet: Path, middle: str) -> None:
         assert words in result.out
 
 
+@pytest.fixture(scope="module")
+def branches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two branches, executed in turns, too large for one chip together."""
+    build = GraphBuilder(size=4, channels=1024)
+    first = build.tensor("input")
+    ends = [first, first]
+    for n in range(10):
+        ends[n % 2] = build.conv(ends[n % 2], f"conv_{n}")
+    path = tmp_path_factory.mktemp("branches") / "branches.tflite"
+    write_model(Model((build.graph((first,), (build.add(ends[0], ends[1], "sum"),)),)), path)
+    return path
+
+
+def test_segments_along_branches(atoll: Run, branches: Path, tmp_path: Path) -> None:
+    report = partitioned(atoll, branches, "--tpus", 2, "-o", tmp_path / "p.json")
+    assert report["search"]["exact"] and report["search"]["gap"] == 0 and not report["search"]["contiguous"]
+    runs = [segment["runs"] for segment in report["segments"]]
+    assert sorted(n for parts in runs for start, end in parts for n in range(start, end)) == list(range(11))
+    for segment in report["segments"]:
+        assert segment["operators"] == (segment["runs"][0] if len(segment["runs"]) == 1 else None)
+    assert all(item["slowest_worse"] >= -1e-9 and item["tensor"] for item in report["neighbours"])
+    checked = partitioned(atoll, branches, "--check", tmp_path / "p.json")
+    assert checked["segments"] == report["segments"] and checked["findings"] == []
+    text = atoll("partition", branches, "--tpus", 2).out
+    assert "Nothing is better under the model" in text and "in segment" in text
+
+
+def test_devices_of_two_kinds_with_replicas(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
+    arguments = (mobilenet, "--mixed", "pcie:2,usb2:1", "--replicas", 2, "-o", tmp_path / "p.json")
+    report = partitioned(atoll, *arguments)
+    used = [(segment["device"], segment["replicas"]) for segment in report["segments"]]
+    assert sum(r for kind, r in used if kind == "pcie") <= 2 and sum(r for kind, r in used if kind == "usb2") <= 1
+    file = read_partition(tmp_path / "p.json", load(mobilenet).main)
+    assert list(zip(file.devices, file.replicas)) == used
+    checked = partitioned(atoll, mobilenet, "--check", tmp_path / "p.json")
+    assert checked["segments"] == report["segments"]
+    alone = partitioned(atoll, mobilenet, "--tpus", 2, "--replicas", 2, "--bus", "pcie")
+    assert report["interval_ms"] <= alone["interval_ms"] * (1 + 1e-9)
+    assert "never compared with measurements" in atoll("partition", mobilenet, "--mixed", "pcie:1,usb3:1").out
+
+
+def test_every_device_is_used_when_asked_for(atoll: Run, mobilenet: Path) -> None:
+    assert len(partitioned(atoll, mobilenet, "--tpus", 5, "--exactly")["segments"]) == 5
+    assert len(partitioned(atoll, mobilenet, "--tpus", 31, "--exactly")["segments"]) == 31
+
+
+def test_a_limit_on_memory_is_kept_or_refused_with_what_it_takes(atoll: Run, mobilenet: Path) -> None:
+    whole = partitioned(atoll, mobilenet, "--tpus", 1)["segments"][0]["parameter_bytes"]
+    half = partitioned(atoll, mobilenet, "--tpus", 4, "--memory-limit", whole * 2 // 3)
+    assert all(segment["parameter_bytes"] <= whole * 2 // 3 for segment in half["segments"])
+    assert len(half["segments"]) > 1
+    assert partitioned(atoll, mobilenet, "--tpus", 1, "--memory-limit", "fit")["segments"][0]["off_chip_bytes"] == 0
+    refused = atoll("partition", mobilenet, "--tpus", 1, "--memory-limit", whole - 1)
+    assert refused.code == errors.PartitionError.exit_code and "2 segments at least" in refused.err
+    refused = atoll("partition", mobilenet, "--tpus", 8, "--memory-limit", "1kB")
+    assert refused.code == errors.PartitionError.exit_code and "alone takes" in refused.err
+
+
 @pytest.mark.parametrize("edit", ["lose", "repeat", "move"])
 def test_edited_files(atoll: Run, mobilenet: Path, middle: str, tmp_path: Path, edit: str) -> None:
     path = tmp_path / "p.json"
@@ -127,6 +187,14 @@ def test_more_pins_than_devices_allow(atoll: Run, mobilenet: Path, middle: str) 
     [
         ([], "number of Edge TPUs"),
         (["--tpus", "2", "--check", "p.json"], "searches for nothing"),
+        (["--tpus", "2", "--mixed", "pcie:2"], "both say how many"),
+        (["--mixed", "pcie:2", "--bus", "pcie"], "both say what"),
+        (["--mixed", "pcie:2,isa:1"], "known are pcie, usb3, usb2"),
+        (["--mixed", "pcie:0"], "Write for example"),
+        (["--mixed", "pcie:9,usb3:9"], "more than 16"),
+        (["--tpus", "2", "--memory-limit", "much"], "a size such as 6MiB"),
+        (["--tpus", "2", "--memory-limit", "0"], "a size such as 6MiB"),
+        (["--check", "p.json", "--exactly"], "searches for nothing"),
         (["--tpus", "2", "--target", "x86-pci"], "Did you mean 'x86-pcie'?"),
         (["--tpus", "2", "--target", "x86-pcie", "--bus", "usb2"], "both name a host"),
     ],

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from atoll import errors
 from atoll.formats.tflite import write_model
+from atoll.report.plan import round_ticks
 from atoll.target.host import profile
 from atoll.zoo import build
 
@@ -79,6 +82,59 @@ def test_text_and_chart(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
     assert len(titles) == 9 and "mobilenet <&>.tflite" in "".join(root.itertext())
 
 
+def test_the_axis_has_round_numbers(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
+    atoll("plan", mobilenet, "--tpus", "1..2", "--chart", tmp_path / "c.svg")
+    root = ET.parse(tmp_path / "c.svg").getroot()
+    texts = [text for text in root.iter("{http://www.w3.org/2000/svg}text") if text.get("text-anchor") == "end"]
+    ticks = [float(text.text or "") for text in texts]
+    assert ticks[0] == 0 and ticks == sorted(ticks)
+    steps = {b - a for a, b in itertools.pairwise(ticks)}
+    assert len(steps) == 1 and f"{steps.pop():e}"[:8] in ("1.000000", "2.000000", "5.000000")
+
+
+@given(most=st.floats(1e-3, 1e6))
+def test_ticks_reach_just_beyond_the_largest_value(most: float) -> None:
+    ticks = round_ticks(most)
+    assert ticks[-2] < most * (1 + 1e-6) and ticks[-1] >= most * (1 - 1e-6) and 4 <= len(ticks) <= 12
+
+
+def test_devices_of_two_kinds(atoll: Run, mobilenet: Path) -> None:
+    plan = planned(atoll, mobilenet, "--mixed", "pcie:1,usb3:2")
+    assert [row["devices"] for row in plan["rows"]] == [1, 2, 3]
+    for row in plan["rows"]:
+        for use in (row["best"], row["pipeline"], row["copies"]):
+            used = [(stage["device"], stage["replicas"]) for stage in use["stages"]]
+            assert sum(r for kind, r in used if kind == "pcie") <= 1 and sum(r for _, r in used) <= row["devices"]
+    rates = [row["best"]["throughput"] for row in plan["rows"]]
+    assert rates == sorted(rates)
+    assert [answer.split("?")[0] for answer in plan["answer"]] == [
+        "Would two more on pcie help",
+        "Would two more on usb3 help",
+    ]
+
+
+def test_numbers_that_are_too_few_for_the_memory_are_left_out(atoll: Run, mobilenet: Path) -> None:
+    plan = planned(atoll, mobilenet, "--tpus", "1..3", "--memory-limit", "500000")
+    assert [row["devices"] for row in plan["rows"]] == [2, 3] and plan["rows"][0]["copies"] is None
+    refused = atoll("plan", mobilenet, "--tpus", 1, "--memory-limit", "500000")
+    assert refused.code == errors.PartitionError.exit_code and "It takes 2 at least" in refused.err
+
+
+def test_several_models(atoll: Run, mobilenet: Path) -> None:
+    result = atoll("plan", mobilenet, "--models", mobilenet, "--tpus", "1..3", "--fps", 300, "--fps", 100, "--json")
+    assert result.code == 0 and result.err == ""
+    plan = json.loads(result.out)
+    assert plan["schema"] == "atoll.plan_models/1" and plan["fps"] == [300, 100]
+    for row in plan["rows"]:
+        assert len([model for group in row["groups"] for model in group["models"]]) == 2
+        served = [model["throughput"] / model["wanted"] for group in row["groups"] for model in group["models"]]
+        assert min(served) == pytest.approx(row["satisfaction"])
+        assert sum(group["devices"] for group in row["groups"]) <= row["devices"]
+        assert all((group["use"] is None) == (len(group["models"]) > 1) for group in row["groups"])
+    text = atoll("plan", mobilenet, "--models", mobilenet, "--tpus", "1..2").out
+    assert "shared, co-compiled" in text and "No --fps is given" in text
+
+
 def test_a_target_of_ones_own_has_no_known_error(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
     slow = profile("pi4-usb3").host.floor_ms + 1
     (tmp_path / "my.toml").write_text(f'base = "pi4-usb3"\n[host]\nfloor_ms = {slow}\n')
@@ -97,6 +153,11 @@ def test_a_target_of_ones_own_has_no_known_error(atoll: Run, mobilenet: Path, tm
         (["--target", "x86-pcie", "--bus", "usb3"], "both name a host"),
         (["--chart", "chart.png"], "FILE.svg"),
         (["--fps", "0"], "0"),
+        (["--fps", "1", "--fps", "2"], "given 2 times for 1 models"),
+        (["--mixed", "pcie:2", "--tpus", "1..2"], "both say how many"),
+        (["--mixed", "pcie:2", "--models", "b.tflite"], "--mixed does not go with --models"),
+        (["--memory-limit", "fit", "--models", "b.tflite"], "--memory-limit does not go with --models"),
+        (["--chart", "c.svg", "--models", "b.tflite"], "--chart does not go with --models"),
     ],
 )
 def test_what_cannot_be_planned(atoll: Run, mobilenet: Path, arguments: list[str], words: str) -> None:

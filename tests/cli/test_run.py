@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.resources
 import json
 import os
 import pkgutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,16 @@ import pytest
 
 import atoll as atoll_package
 from atoll import errors
+from atoll.device.inventory import edge_tpus
 from atoll.formats.tflite import read_model, write_model
 from atoll.ir import DType, Model, Operator
 from builders import GraphBuilder, branched, chain
 
 Run = Callable[..., Any]
+
+
+def shipped_target(name: str) -> str:
+    return (importlib.resources.files("atoll.target") / "hosts" / f"{name}.toml").read_text()
 
 
 def test_the_table_shows_each_segment_and_the_proof(atoll: Run, chain_file: Path) -> None:
@@ -268,3 +275,97 @@ def test_a_model_that_litert_refuses(atoll: Run, tmp_path: Path) -> None:
     result = atoll("run", tmp_path / "m.tflite", "--tpus", 1, "--inferences", 1)
     assert result.code == errors.InvalidModelError.exit_code
     assert "LiteRT cannot run" in result.err and "RESHAPE" in result.err and "Traceback" not in result.err
+
+
+def test_in_real_time_a_device_takes_as_long_as_modelled(atoll: Run, chain_file: Path, tmp_path: Path) -> None:
+    slow = tmp_path / "slow.toml"
+    slow.write_text(shipped_target("x86-pcie").replace('name = "x86-pcie"', 'name = "slow"'))
+    result = atoll("run", chain_file, "--inferences", 8, "--real-time", "--target", slow, "--json")
+    report = json.loads(result.out)
+    assert report["interpreters_per_device"] == 2 and report["verified"] == 3
+    for segment in report["segments"]:
+        assert 0 < segment["modelled_ms"] <= segment["mean_ms"] * 1.5  # asleep at least so long, but for rounding
+    assert report["times"].startswith("virtual devices in real time: each takes as long as modelled for slow")
+    text = atoll("run", chain_file, "--inferences", 3, "--bus", "usb2", "--clock", "reduced", "--per-device", 1).out
+    assert "modelled" in text.splitlines()[0] and "Modelled for pi3-usb2. Error: median" in text
+    quick, slow_clock = (
+        json.loads(atoll("run", chain_file, "--inferences", 2, "--bus", "usb2", "--clock", clock, "--json").out)
+        for clock in ("max", "reduced")
+    )
+    for left, right in zip(quick["segments"], slow_clock["segments"]):
+        assert left["modelled_ms"] < right["modelled_ms"]
+
+
+def test_devices_are_as_before_after_a_run_in_real_time(atoll: Run, chain_file: Path) -> None:
+    before = [(device.latency, device.real_time, device.clock) for device in edge_tpus()]  # type: ignore[attr-defined]
+    assert atoll("run", chain_file, "--inferences", 2, "--bus", "usb3", "--clock", "standard").code == 0
+    after = [(device.latency, device.real_time, device.clock) for device in edge_tpus()]  # type: ignore[attr-defined]
+    assert after == before
+
+
+def test_a_partition_file_says_where_to_cut_and_on_what(atoll: Run, branched_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "cuts.json"
+    assert atoll("partition", branched_file, "--tpus", 2, "-o", file).code == 0
+    document = json.loads(file.read_text())
+    segments = document["segments"]
+    segments[0]["replicas"] = 3
+    file.write_text(json.dumps(document))
+    report = json.loads(atoll("run", branched_file, "--partition", file, "--inferences", 9, "--json").out)
+    assert [segment["operators"] for segment in report["segments"]] == [len(item["operators"]) for item in segments]
+    assert [segment["device"].count("virtual") for segment in report["segments"]] == [3] + [1] * (len(segments) - 1)
+    assert report["verified"] == 3
+    assert atoll("run", branched_file, "--partition", file, "--tpus", 2).code == errors.UsageError.exit_code
+
+
+def test_compiled_segments_run_as_they_are(atoll: Run, branched_file: Path, tmp_path: Path) -> None:
+    assert atoll("compile", branched_file, "-n", 3, "-o", tmp_path).code == 0
+    files = [tmp_path / f"branched_segment_{i}_of_3_edgetpu.tflite" for i in range(3)]
+    result = atoll("run", *files, "--inferences", 5, "--original", branched_file)
+    assert result.code == 0 and "equal those of the uncut model bit for bit" in result.out
+    assert "Outputs were not compared" in atoll("run", *files, "--inferences", 2).out
+    wrong = atoll("run", *reversed(files), "--inferences", 2)
+    assert wrong.code == errors.PipelineError.exit_code and "Traceback" not in wrong.err
+    assert atoll("run", files[0], branched_file).code == errors.UsageError.exit_code
+    assert atoll("run", *files, "--tpus", 3).code == errors.UsageError.exit_code
+    assert atoll("run", branched_file, "--original", branched_file).code == errors.UsageError.exit_code
+
+
+def test_a_file_of_the_vendors_compiler_runs_with_its_original(atoll: Run, shared: Path) -> None:
+    models = shared / "data/models"
+    compiled = models / "v16/mobilenet_v1_0.25_128_quant_edgetpu.tflite"
+    original = models / "uncompiled/mobilenet_v1_0.25_128_quant.tflite"
+    result = atoll("run", compiled, "--original", original, "--inferences", 3, "--bus", "pcie")
+    assert result.code == 0 and "bit for bit" in result.out
+    refused = atoll("run", compiled, "--inferences", 1)
+    assert refused.code == errors.DeviceError.exit_code and "--original" in refused.err
+    other = models / "uncompiled/mobilenet_v1_0.5_160_quant.tflite"
+    assert atoll("run", compiled, "--original", other, "--inferences", 1).code == errors.DeviceError.exit_code
+
+
+def test_metrics_are_served_while_it_runs(atoll_process: Callable[..., Any], chain_file: Path) -> None:
+    with atoll_process("run", chain_file, "--inferences", 10**6, "--metrics", 0) as process:
+        try:
+            for line in process.stderr:
+                if line.startswith("metrics: "):
+                    break
+            with urllib.request.urlopen(line.removeprefix("metrics: ").strip(), timeout=30) as page:
+                text = page.read().decode()
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+    assert 'segment="1"' in text and "atoll_stage_inferences_total" in text
+
+
+def test_a_trace_has_every_item_of_every_segment(atoll: Run, chain_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    assert atoll("run", chain_file, "--tpus", 3, "--inferences", 7, "--trace", file).code == 0
+    slices = [event for event in json.loads(file.read_text())["traceEvents"] if event["ph"] == "X"]
+    assert len(slices) == 3 * 7
+    assert atoll("run", chain_file, "--inferences", 1, "--trace", tmp_path).code == errors.OutputError.exit_code
+
+
+def test_options_that_contradict_each_other(atoll: Run, chain_file: Path) -> None:
+    assert atoll("run", chain_file, "--clock", "max").code == errors.UsageError.exit_code
+    assert atoll("run", chain_file, "--bus", "usb3", "--target", "pi4-usb3").code == errors.UsageError.exit_code
+    assert atoll("run", chain_file, "--target", "no-such-host").code != 0
+    assert atoll("run", chain_file, "--device", "usb:7").code == errors.DeviceError.exit_code

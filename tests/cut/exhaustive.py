@@ -31,7 +31,7 @@ def _hands(fleet: Fleet, segments: int) -> Iterator[tuple[tuple[str, int], ...]]
         if fleet.ordered:
             if _follows(list(fleet.devices), list(hand)):
                 yield hand
-        elif all(wanted.count(kind) <= fleet.devices.count(kind) for kind in fleet.kinds):
+        elif len(wanted) <= fleet.size and all(wanted.count(kind) <= fleet.devices.count(kind) for kind in fleet.kinds):
             yield hand
 
 
@@ -55,6 +55,8 @@ def best(positions: list[int], cost: Cost, fleet: Fleet, goal: Goal, pinned: tup
     allowed = [
         c
         for c in cuttings(positions, cost, fleet, pinned)
-        if c.latency <= goal.max_latency and c.bottleneck <= goal.max_bottleneck and len(c.stages) >= goal.at_least
+        if c.latency <= goal.max_latency
+        and c.bottleneck <= goal.max_bottleneck
+        and goal.at_least <= len(c.stages) <= (goal.at_most or len(c.stages))
     ]
     return min(allowed, key=lambda c: rank(c, goal), default=None)

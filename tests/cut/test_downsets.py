@@ -112,6 +112,63 @@ def test_pieces_are_the_best_of_all_ways_to_cut(sources, seed, devices, replicas
         assert found.gap >= 0
 
 
+@settings(max_examples=60)
+@given(
+    sources=shapes(),
+    seed=st.integers(0, 10**6),
+    fleet=st.sampled_from([Fleet.of(3), Fleet(("pcie", "usb")), Fleet(("usb", "pcie", "usb"), max_replicas=2)]),
+    at_most=st.sampled_from([None, 2]),
+    pinned=st.booleans(),
+    limit=st.sampled_from([1000, 1]),
+)
+def test_transfers_kinds_of_devices_and_pins(sources, seed, fleet, at_most, pinned, limit):
+    """Costs are what is computed, received and sent, the last two as the bound has them or more."""
+    rng = random.Random(seed)
+    count = len(sources)
+    weight, receive, send = ([rng.choice([0.0, 1.0, 2.5]) for _ in sources] for _ in range(3))
+    readers = [{n for n, reads in enumerate(sources) if s in reads} for s in range(count)]
+    pins = [rng.randrange(1, count)] if pinned and count > 1 else []
+    factor = {kind: 1.0 + n for n, kind in enumerate(fleet.kinds)}
+
+    def seconds(operators: tuple[int, ...], kind: str) -> float:
+        inside = set(operators)
+        entering = {s for n in operators for s in sources[n]} - inside
+        leaving = [n for n in operators if readers[n] - inside or not readers[n]]
+        value = sum(weight[n] for n in operators) + sum(receive[n] for n in entering) + sum(send[n] for n in leaving)
+        return value * factor[kind] + random.Random(f"{seed} {operators}").choice([0.0, 0.0, 0.5])
+
+    def hands(pieces):
+        for hand in itertools.product(
+            itertools.product(fleet.kinds, range(1, fleet.max_replicas + 1)), repeat=len(pieces)
+        ):
+            used = Counter(kind for kind, r in hand for _ in range(r))
+            if used <= Counter(fleet.devices):
+                yield max(seconds(piece, kind) / r for piece, (kind, r) in zip(pieces, hand))
+
+    expected = min(
+        (
+            value
+            for pieces in chains(sources, at_most or len(fleet.devices))
+            if all(any(n < pin for n in piece) + any(n >= pin for n in piece) == 1 for pin in pins for piece in pieces)
+            for value in hands(pieces)
+        ),
+        default=math.inf,
+    )
+    bound = PieceBound(
+        np.array(weight).reshape(-1, 1),
+        lambda sums, kind: sums[:, 0] * factor[kind],
+        lambda kind: (np.array(receive) * factor[kind], np.array(send) * factor[kind]),
+    )
+    goal = Goal(at_most=at_most)
+    found = optimal_pieces(graph_of(sources), seconds, fleet, bound=bound, goal=goal, pinned=pins, max_downsets=limit)
+    _is_a_pipeline(sources, found.pieces)
+    assert all(piece.seconds == seconds(piece.operators, piece.kind) for piece in found.pieces)
+    assert all(len({n < pin for n in piece.operators}) == 1 for pin in pins for piece in found.pieces)
+    assert found.lower_bound <= expected * (1 + 1e-9) <= found.objective * (1 + 2e-9)
+    if found.exact:
+        assert found.objective == pytest.approx(expected)
+
+
 def _is_a_pipeline(sources, pieces):
     stage = {n: number for number, piece in enumerate(pieces) for n in piece.operators}
     assert Counter(n for piece in pieces for n in piece.operators) == Counter(range(len(sources)))

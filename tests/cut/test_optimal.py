@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atoll.cut.edges import Edges, Tables
 from atoll.cut.fleet import Fleet, Goal
-from atoll.cut.optimal import Bound, Cost, neighbours, optimal_cuts
+from atoll.cut.optimal import Bound, Cost, neighbours, optimal_cuts, possible_cuts
 from atoll.cut.search import best_path
 from atoll.errors import PartitionError
 
@@ -28,6 +29,8 @@ FLEETS = [
     Fleet(("pcie", "usb", "pcie"), ordered=True),
     Fleet(("usb", "usb", "pcie", "usb"), ordered=True, max_replicas=2),
     Fleet(("pcie", "usb", "usb"), max_replicas=2),
+    Fleet(("pcie", "usb", "usb", "pcie"), max_replicas=2, limit=2),
+    Fleet.of(6),
 ]
 # Few different values, so that there are ties to break, and impossible segments.
 SECONDS = st.sampled_from([1.0, 1.5, 2.0, 3.0, 3.25, 4.0, math.inf])
@@ -56,7 +59,8 @@ GOALS = st.builds(
     objective=st.sampled_from(["throughput", "latency"]),
     max_latency=st.sampled_from([math.inf, math.inf, 8.0, 5.0]),
     max_bottleneck=st.sampled_from([math.inf, math.inf, 3.0, 1.5]),
-    at_least=st.sampled_from([1, 1, 2]),
+    at_least=st.sampled_from([1, 1, 2, 3]),
+    at_most=st.sampled_from([None, None, 2, 4]),
 )
 
 
@@ -227,6 +231,30 @@ def test_an_impossible_limit_names_the_possible_ones():
 def test_every_segment_impossible():
     with pytest.raises(PartitionError, match="each has a segment that is impossible"):
         optimal_cuts(range(5), lambda s, e, k: math.inf, Fleet.of(2))
+
+
+def test_what_is_no_better_than_a_known_solution_is_not_looked_for():
+    """The bound alone shows it here, so no cost is computed."""
+
+    def cost(start: int, end: int, kind: str) -> float:
+        raise AssertionError("a cost was asked for")
+
+    def bound(start: int, ends: np.ndarray, kind: str) -> np.ndarray:
+        return (ends - start).astype(float)
+
+    assert possible_cuts(range(9), cost, Fleet.of(4), bound=bound, goal=Goal(), worst=1.9) is None
+    assert possible_cuts(range(9), cost, Fleet.of(4), bound=bound, goal=Goal("latency"), worst=7.9) is None
+
+
+def test_more_devices_than_are_of_use_do_not_lengthen_the_search():
+    """The tables end where one more segment improves nothing."""
+    compute = np.arange(101, dtype=float)
+    edges = Edges.build(101, lambda tail, kind: compute[tail + 1 :] - compute[tail], 1, math.inf)
+    sums = Tables.fill(edges, Fleet.of(100).layers(100), np.add, math.inf)
+    assert len(sums.layers) == 2  # the second shows that a sum of segments is never less than the whole
+    forced = Tables.fill(edges, Fleet.of(100).layers(100), np.add, math.inf, at_least=40)
+    assert forced.at_end(40)[0] == 100
+    assert Tables.fill(edges, Fleet.of(100).layers(100), np.maximum, math.inf).at_end(1)[-1] == 1
 
 
 def test_a_bound_above_a_cost_is_a_fault_of_the_program():

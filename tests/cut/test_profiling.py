@@ -93,6 +93,36 @@ def test_failed_segments_are_searched_around():
     assert max(calls.values()) == 1
 
 
+def test_a_start_that_fails_does_not_limit_what_is_found():
+    """All but one operator of the start compile, and tell nothing of how long the rest takes."""
+    measure, _ = measured([1.0] * 20 + [0.01], broken=[(0, 18)])
+    found = profiled_cuts(range(22), measure, [20], threshold=0.01)
+    assert max(found.start) == float("inf") and found.cuts == (10,)
+    assert found.bottleneck == pytest.approx(10.01)
+
+
+def test_a_failure_inside_what_works_does_not_hide_it():
+    def measure(start, end):
+        return Failure("nothing to map") if start == 0 and end < 6 else float(end - start)
+
+    assert profiled_cuts(range(9), measure, [4]).cuts == (6,)
+
+
+def test_what_contains_a_failure_is_not_tried():
+    measure, calls = measured([1.0] * 60, broken=[(30, 32)])
+    found = profiled_cuts(range(61), measure, [20, 40])
+    assert 31 in found.cuts
+    failed: list[tuple[int, int]] = []
+    for start, end in calls:
+        assert not any(start <= s and e <= end for s, e in failed)
+        failed += [(start, end)] if start <= 30 and end >= 32 else []
+
+
+def test_a_threshold_of_nothing_ends():
+    measure, _ = measured([0.1, 0.2, 0.3, 0.4])
+    assert profiled_cuts(range(5), measure, [1], threshold=0.0).bottleneck == pytest.approx(0.6)
+
+
 def test_nothing_compiles():
     with pytest.raises(PartitionError, match="no way was found") as caught:
         profiled_cuts(range(6), lambda start, end: Failure("no licence"), [2, 4])

@@ -105,6 +105,46 @@ def test_failed_segments_are_searched_around_and_reported():
     assert set(found.failures.values()) == {Failure("out of memory")}
 
 
+def test_what_contains_a_failure_is_not_tried_while_there_is_another_way():
+    """Hundreds of segments contain a pair of operators that do not compile together."""
+    network = Network(60, 3)
+
+    def measure(start, end):
+        return Failure("internal error") if start <= 30 < 31 < end else network.truth(start, end)
+
+    found = refined_cuts(range(61), network.model, network.compute, measure, 4)
+    assert found.proven and 31 in found.cuts
+    assert len(found.failures) <= 31 and found.measurements <= 45
+
+
+def test_a_failure_inside_what_works_does_not_hide_it():
+    """The first operators fail by themselves, and work with more."""
+
+    def measure(start, end):
+        return Failure("nothing to map") if start == 0 and end < 6 else float(end - start)
+
+    found = refined_cuts(range(9), lambda s, e: float(e - s), [1.0] * 8, measure, 2, at_least=2)
+    assert found.bottleneck == 6.0 and found.cuts == (6,)
+
+
+@pytest.mark.parametrize("factor", [0.05, 1.0, 40.0])
+def test_a_model_that_is_wrong_as_a_whole_costs_nothing(factor):
+    network = Network(40, 5)
+    usual = refined_cuts(range(41), network.model, network.compute, network.truth, 4)
+    found = refined_cuts(range(41), network.model, network.compute, lambda s, e: factor * network.truth(s, e), 4)
+    assert found.bottleneck <= factor * network.optimum(4) * 1.02
+    assert found.measurements <= 2 * usual.measurements
+
+
+@pytest.mark.parametrize("segments", [12, 24, 40])
+def test_many_more_segments_than_are_useful_need_few_more_measurements(segments):
+    """From about 8 segments on, one operator is the bottleneck."""
+    network = Network(60, 7)
+    found = refined_cuts(range(61), network.model, network.compute, network.truth, segments, at_least=segments)
+    assert found.proven and len(found.seconds) == segments
+    assert found.measurements <= 3 * segments
+
+
 def test_nothing_can_be_measured():
     with pytest.raises(PartitionError, match="no way was found") as caught:
         refined_cuts(range(5), lambda s, e: float(e - s), [1.0] * 4, lambda s, e: Failure("no licence"), 2)

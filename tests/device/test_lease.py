@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import branched, compiled
 
+from atoll.device import arbiter as arbiter_module
 from atoll.device import leasedir, locks
 from atoll.device.arbiter import Arbiter
 from atoll.device.errors import DeviceBusyError, LeaseDirectoryError, LeaseFileError, LeaseFileSystemError
@@ -205,6 +206,31 @@ def test_waiters_come_in_order_and_the_urgent_first() -> None:
     for thread in threads:
         thread.join(LIMIT)
     assert order == ["urgent", "first", "second", "third", "late"]
+
+
+@pytest.mark.parametrize(("worth", "expected"), [(60.0, ["urgent", "old"]), (1e-3, ["old", "urgent"])])
+def test_urgent_ones_do_not_starve_who_waits_for_longer_than_their_priority_is_worth(
+    worth: float, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arbiter_module, "PRIORITY_SECONDS", worth)
+    arbiter, order, threads = Arbiter(leasedir.lease_directory()), list[str](), list[threading.Thread]()
+    held = arbiter.acquire(["a"], 1)
+    for name, priority in (("old", 0), ("urgent", 10)):
+        queued = threading.Event()
+
+        def wait(name: str = name, priority: int = priority, queued: threading.Event = queued) -> None:
+            lock = Arbiter(arbiter.directory).acquire(["a"], 1, priority, LIMIT, lambda _: queued.set())["a"]
+            order.append(name)
+            lock.release()
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+        assert queued.wait(LIMIT)
+        time.sleep(0.02)  # more than 10 steps of a millisecond
+    held["a"].release()
+    for thread in threads:
+        thread.join(LIMIT)
+    assert order == expected
 
 
 def test_a_big_request_is_not_overtaken_for_ever_and_others_pass_beside_it() -> None:
@@ -410,8 +436,8 @@ def test_stale_files_of_the_dead_mean_nothing(own_directory: Path) -> None:
     own_directory.mkdir()
     dead = json.dumps({"pid": 1, "command": "gone", "since": 0})
     (own_directory / "device-virtual%3Apci%3A0.lock").write_text(dead)
-    (own_directory / "wait-000-000000000001-1-1.json").write_text(json.dumps({"keys": ["virtual:pci:0"]}))
-    (own_directory / "wait-000-000000000002-1-1.json").write_text("{torn")
+    (own_directory / "wait-000000000000000-000000000001-1-1.json").write_text(json.dumps({"keys": ["virtual:pci:0"]}))
+    (own_directory / "wait-000000000000000-000000000002-1-1.json").write_text("{torn")
     assert holders([select("pci:0")]) == {}
     with lease(7, timeout=0):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import struct
 import sys
 from collections.abc import Callable
@@ -232,6 +233,9 @@ def header(machine: int, bits: int = 2) -> bytes:
     return b"\x7fELF" + bytes([bits, 1, 1]) + bytes(9) + struct.pack("<HH", 3, machine) + bytes(40)
 
 
+OWN = 62 if platform.machine() == "x86_64" else 183
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="ELF files")
 @pytest.mark.parametrize(
     ("content", "error", "message"),
@@ -245,7 +249,8 @@ def header(machine: int, bits: int = 2) -> bytes:
         (b"\x7fELF", LibraryInvalidError, "of another system"),
         (header(243), LibraryArchitectureError, "made for RISC-V, this Python for"),
         (header(40, bits=1), LibraryArchitectureError, r"made for ARM \(32 bit\)"),
-        (header(62 if os.uname().machine == "x86_64" else 183), LibraryInvalidError, "cannot be loaded"),
+        (header(OWN), LibraryInvalidError, "is cut off"),
+        (header(OWN) + bytes(200), LibraryInvalidError, "cannot be loaded"),
     ],
 )
 def test_files_that_are_no_library(
@@ -258,6 +263,14 @@ def test_files_that_are_no_library(
         runtime_library()
     assert type(caught.value) is error
     assert "libedgetpu1-std" in caught.value.hint or error is LibraryInvalidError
+
+
+def test_a_library_that_was_not_copied_to_its_end(tmp_path: Path) -> None:
+    whole = standin_library().read_bytes()
+    for size in (len(whole) // 2, len(whole) - 1):  # the loader would die of SIGBUS
+        (tmp_path / "libedgetpu.so.1").write_bytes(whole[:size])
+        with pytest.raises(LibraryInvalidError, match="is cut off"):
+            runtime_library(str(tmp_path / "libedgetpu.so.1"))
 
 
 def test_library_that_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,12 @@ def test_doctor_with_everything_there(standin: Standin, monkeypatch: pytest.Monk
     assert [check.finding for check in problems()] == ["the runtime does not see /dev/apex_1"]
 
 
+def test_doctor_tells_of_an_old_runtime(standin: Standin) -> None:
+    standin.set(version="BuildLabel(OLD), RuntimeVersion(13)")
+    (check,) = [check for check in diagnose().checks if check.name == "runtime" and check.remedy]
+    assert (check.state, "-m 13" in check.remedy) == ("note", True)
+
+
 def test_doctor_reports_unusable_leases(monkeypatch: pytest.MonkeyPatch, system: System) -> None:
     (system.root / "file").write_text("")
     monkeypatch.setenv("ATOLL_LEASE_DIR", str(system.root / "file"))

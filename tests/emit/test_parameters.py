@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll.emit import CPU_SIGNATURE, CUSTOM_OP, parameter_blobs
+from atoll.emit import parameter_blobs
 from atoll.errors import CorruptPackageError
 from atoll.formats.darwinn import ExecutableKind, Package, read_package, write_package
 from atoll.formats.tflite import model_bytes, parse_model, read_model
-from atoll.ir import Model
+from atoll.ir import CPU_SIGNATURE, CUSTOM_OP, Model
 from atoll.params import pack_layer
 from atoll.params.skeleton import has_skeletons, restore, restored
 from atoll.target.generations import DEFAULT, GENERATIONS

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from atoll.formats.darwinn import OPERATOR
 from atoll.formats.tflite import read_model
+from atoll.ir import CUSTOM_OP
 from atoll.memory import (
     LayerKind,
     LayerParameters,
@@ -47,7 +47,7 @@ def parameters(file: str) -> ModelParameters:
     on_cpu = {
         tensor.name
         for operator in compiled.operators
-        if operator.custom_code != OPERATOR
+        if operator.custom_code != CUSTOM_OP
         for tensor in compiled.outputs_of(operator)
     }
     mapped = [

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll.formats.darwinn import OPERATOR, Package, read_package
+from atoll.formats.darwinn import Package, read_package
 from atoll.formats.tflite import read_model
-from atoll.ir import Model
+from atoll.ir import CUSTOM_OP, Model
 from atoll.params import layer_bytes, layout_of, pack_layer, parameter_size, unpack_layer
 from atoll.params.sizes import WEIGHTED
 from atoll.target.generations import Generation, generation
@@ -36,11 +36,11 @@ def source_of(compiled: Path) -> Path:
 def pair(name: str) -> tuple[Model, Package, tuple[int, ...], Generation]:
     """Source, package, mapped operators (those whose outputs no CPU operator of the compiled file writes)."""
     source, compiled = read_model(source_of(MODELS / name)), read_model(MODELS / name).main
-    carriers = [operator for operator in compiled.operators if operator.custom_code == OPERATOR]
+    carriers = [operator for operator in compiled.operators if operator.custom_code == CUSTOM_OP]
     on_cpu = {
         tensor.name
         for operator in compiled.operators
-        if operator.custom_code != OPERATOR
+        if operator.custom_code != CUSTOM_OP
         for tensor in compiled.outputs_of(operator)
     }
     mapped = tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import replace
 from itertools import pairwise
@@ -18,6 +17,7 @@ from atoll.report.profile import PARTS, Profile
 from atoll.target.host import Target, parse_target, profile, profile_names
 from atoll.timing import ParameterUse, pipeline_timing, price
 from atoll.timing.simulation import TICKS_PER_SLOWEST_STAGE
+from atoll.traces import trace_events
 from builders import branched, chain
 
 PCIE = profile("x86-pcie")
@@ -95,8 +95,8 @@ def test_a_streamed_operator_of_some_size_is_bound_by_the_stream() -> None:
 
 
 def slices(works: list[Workload]) -> tuple[Profile, list[dict[str, Any]], dict[tuple[int, int], str]]:
-    result, text = profile_model("m", works, PCIE)
-    events = json.loads(text)["traceEvents"]
+    result, found = profile_model("m", works, PCIE)
+    events = trace_events(found)["traceEvents"]
     lanes = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
     return result, [e for e in events if e["ph"] == "X"], lanes
 

@@ -9,9 +9,9 @@ import pytest
 
 from atoll import toolchain
 from atoll.errors import AtollError, DeviceError, UnsupportedModelError
-from atoll.formats.darwinn import OPERATOR, read_package
+from atoll.formats.darwinn import read_package
 from atoll.formats.tflite import read_model, write_model
-from atoll.ir import Model
+from atoll.ir import CUSTOM_OP, Model
 from atoll.profiling import workload
 from atoll.target.host import profile
 from atoll.timing import price
@@ -55,7 +55,7 @@ def test_vendor_files_are_read_as_they_are(shared: Path) -> None:
         packages = [
             read_package(operator.custom_options, "")
             for operator in read_model(path).main.operators
-            if operator.custom_code == OPERATOR
+            if operator.custom_code == CUSTOM_OP
         ]
         streams = [
             sum(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from atoll import zoo
+from atoll.checking import check_model
 from atoll.formats.tflite import read_model
 from atoll.report.check import multiply_accumulates
-from atoll.toolchain import check_model
 from builders import branched
 
 

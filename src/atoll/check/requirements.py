@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from atoll.errors import AlreadyCompiledError, DynamicShapeError, NotQuantizedError
-from atoll.ir import DType, Graph, Model, Operator, Tensor
+from atoll.ir import CUSTOM_OP, DType, Graph, Model, Operator, Tensor
 
-COMPILED_OPERATOR = "edgetpu-custom-op"
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
 """Operators that only change the element type: they say nothing about how the model computes."""
 
@@ -38,7 +37,7 @@ def require_uncompiled(model: Model) -> None:
     """
     for graph in model.graphs:
         for index, operator in enumerate(graph.operators):
-            if operator.custom_code == COMPILED_OPERATOR:
+            if operator.custom_code == CUSTOM_OP:
                 raise AlreadyCompiledError(
                     f"{_name(model)} is already compiled for the Edge TPU: {graph.where(index)}",
                     "Give the .tflite file that it was compiled from.",

@@ -73,9 +73,11 @@ def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> in
     try:
         return command.main(args=arguments, standalone_mode=False) or 0
     except AtollError as error:
-        click.echo(f"error: {error.message}", err=True)
+        from atoll.cli.output import brief
+
+        click.echo(f"error: {brief(error.message)}", err=True)
         if error.hint:
-            click.echo(error.hint, err=True)
+            click.echo(brief(error.hint), err=True)
         return error.exit_code
     except click.ClickException as error:
         error.show()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from atoll.cli.learn import device_options, open_workers, read_labels
+from atoll.cli.learn import read_labels
 from atoll.cli.output import json_option, print_json, table
+from atoll.cli.workers import device_options, open_workers
 
 
 @click.command("classify")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atoll.cli.output import json_option, print_json, progress, quiet_option, table
+from atoll.cli.output import brief, json_option, print_json, progress, quiet_option, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
+    from atoll.codegen import Mode
     from atoll.memory.order import OrderSearch
     from atoll.report.compile import FileReport
     from atoll.toolchain import Attempt
@@ -51,6 +52,15 @@ _SHOWN_ORDERS = 24
     is_flag=True,
     help="Leave the original operators out: smaller files, not for plain LiteRT.",
 )
+@click.option("--partition", "partition_file", metavar="FILE", help="Cut as this file of atoll partition says.")
+@click.option(
+    "--codegen",
+    type=click.Choice(["auto", "virtual", "vendor"]),
+    default="auto",
+    show_default=True,
+    help="Whose compiler writes the files: ours (for virtual devices), or the vendor's; auto: the vendor's if found.",
+)
+@click.option("--compiler", metavar="PATH", help="The vendor's compiler.  [default: the first in PATH]")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write one row per operator.")
 @json_option
 @quiet_option
@@ -68,15 +78,27 @@ def command(
     rates: tuple[str, ...],
     generation: str,
     no_cpu_subgraph: bool,
+    partition_file: str | None,
+    codegen: Mode,
+    compiler: str | None,
     csv_file: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Compile MODEL for the Edge TPU; several MODELs share one Edge TPU's memory.
 
-    The files are named as the vendor's compiler names them and run on virtual devices and, without any, on the CPU.
+    Our own files run on virtual devices and, without any, on the CPU; real Edge TPUs need the vendor's compiler. With
+    that, the report shows its answer and what we predicted. All files are named as the vendor names them.
     """
+    from atoll.cli.compile_vendor import Request, compile_with_vendor, vendor_compiler
+
     weights = _rates(models, rates, order)
+    _require_one_cut(models, partition_file)
+    chosen = vendor_compiler(codegen, compiler, quiet)
+    if chosen is not None:
+        request = Request(models, directory, segments, min_runtime, all_regions, timeout, partition_file)
+        compile_with_vendor(chosen, request, as_json, quiet)
+        return
     from atoll.cli.compile_job import Compilation, Job
     from atoll.files import write_file
     from atoll.report.compile import operators_csv
@@ -92,7 +114,7 @@ def command(
         cpu_graph=not no_cpu_subgraph,
     )
     with (
-        Compilation(Job(models, options, stop_at, directory, weights), timeout) as compilation,
+        Compilation(Job(models, options, stop_at, directory, weights, partition_file), timeout) as compilation,
         progress(f"compiling {', '.join(models)}", quiet=quiet),
     ):
         reports = compilation.wait()
@@ -109,6 +131,16 @@ def command(
     _show_reasons(reports)
     for hint in hints(reports, options.generation.default_runtime):
         click.echo(f"hint: {hint}")
+
+
+def _require_one_cut(models: Sequence[str], partition_file: str | None) -> None:
+    if partition_file is None:
+        return
+    given = click.get_current_context().get_parameter_source
+    if len(models) > 1:
+        raise UsageError("--partition says how to cut one model, and several are given", "Name one model.")
+    if given("segments") is not click.core.ParameterSource.DEFAULT:
+        raise UsageError("--partition and --segments both say how many segments there are", "Leave --segments out.")
 
 
 def _rates(models: Sequence[str], rates: Sequence[str], order: str) -> tuple[float, ...] | None:
@@ -211,7 +243,7 @@ def _show_reasons(reports: Sequence[FileReport]) -> None:
     for rule, count in counts.items():
         first = next(finding for finding in findings if finding.rule == rule)
         others = f" (and {count - 1} more)" if count > 1 else ""
-        click.echo(f"on the CPU: {first.where}{others}\n  why: {first.why}\n  do:  {first.remedy}")
+        click.echo(brief(f"on the CPU: {first.where}{others}\n  why: {first.why}\n  do:  {first.remedy}"))
 
 
 def hints(reports: Sequence[FileReport], default_runtime: int) -> Iterable[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from atoll import toolchain
 from atoll.check import require_compilable
+from atoll.cut import read_partition
 from atoll.errors import (
     AtollError,
     CompilationTimeoutError,
@@ -30,6 +31,7 @@ from atoll.errors import (
 from atoll.files import map_file, output_directory
 from atoll.formats.tflite import read_model
 from atoll.ir.graph import Model
+from atoll.ir.subgraph import with_unique_names
 from atoll.memory.order import OrderSearch
 from atoll.report.compile import FileReport, file_report
 from atoll.report.vendor import log_text
@@ -46,6 +48,8 @@ class Job:
     """Where the files go; "" is the current directory."""
     rates: tuple[float, ...] | None = None
     """How often each model runs, when the best order is to be searched."""
+    partition: str | None = None
+    """The file that says where to cut the one model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,11 @@ def _compile(job: Job, scratch: str, send: Callable[[object], None]) -> tuple[Fi
         send(orders)
         models = [models[i] for i in orders.best.models]
         options = replace(options, stop_at=tuple(options.stop_at[i] for i in orders.best.models if options.stop_at))
-    _, compiled = toolchain.compile_models(models, options, send)
+    partition = None
+    if job.partition is not None:
+        models = [replace(m, graphs=(with_unique_names(m.main), *m.graphs[1:])) for m in models]
+        partition = read_partition(job.partition, models[0].main).partition
+    _, compiled = toolchain.compile_models(models, options, send, partition)
     paths = toolchain.write_compiled(compiled, scratch)
     whole = len(compiled.segments) == len(models)
     return tuple(

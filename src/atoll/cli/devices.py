@@ -58,7 +58,14 @@ def _show(seen: Survey, as_json: bool) -> None:
         for note in device.notes:
             click.echo(f"{device.name or device.path}: {note}")
     if seen.problem is not None:
-        click.echo(f"Real devices cannot be used: {seen.problem.message}", err=True)
+        from atoll.device.errors import LeaseDirectoryError
+
+        what = (
+            "Devices cannot be leased"
+            if isinstance(seen.problem, LeaseDirectoryError)
+            else "Real devices cannot be used"
+        )
+        click.echo(f"{what}: {seen.problem.message}", err=True)
         click.echo(seen.problem.hint, err=True)
 
 

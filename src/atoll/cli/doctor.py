@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
 from atoll.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from atoll.device.doctor import Check
 
 EXIT_UNHEALTHY = 1
 
@@ -20,7 +24,7 @@ def command(as_json: bool) -> None:
     """
     from atoll.device.doctor import diagnose
 
-    diagnosis = diagnose()
+    diagnosis = diagnose(also=[_compiler()])
     if as_json:
         checks = [dataclasses.asdict(check) for check in diagnosis.checks]
         print_json("doctor", healthy=diagnosis.healthy, checks=checks, versions=diagnosis.versions)
@@ -36,6 +40,23 @@ def command(as_json: bool) -> None:
         click.echo("There is nothing to repair." if diagnosis.healthy else "Then run atoll doctor again.")
     if not diagnosis.healthy:
         click.get_current_context().exit(EXIT_UNHEALTHY)
+
+
+def _compiler() -> Check:
+    """The vendor's compiler, without which real devices run only files that were compiled elsewhere."""
+    from atoll.device import sysfs
+    from atoll.device.doctor import Check
+    from atoll.errors import AtollError
+    from atoll.vendor import INSTALL, find_compiler
+
+    try:
+        found = find_compiler()
+    except AtollError as error:
+        return Check("compiler", "problem", error.message, error.hint)
+    if found is None:
+        finding = "there is no vendor's compiler; virtual devices need none, real ones run only files that it made"
+        return Check("compiler", "note", finding, INSTALL if sysfs.attached_devices() else "")
+    return Check("compiler", "ok", f"{found.path}: {found.version}")
 
 
 _SIGNS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}

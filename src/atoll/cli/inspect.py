@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.output import json_option, print_json, table
+from atoll.cli.output import brief, json_option, print_json, table
 
 if TYPE_CHECKING:
     from atoll.report.inspect import ExecutableReport, InspectReport, LayerReport, RegionReport
@@ -56,7 +56,7 @@ def _show_region(region: RegionReport) -> None:
     from atoll.report.run import size
 
     click.echo()
-    click.echo(f"{region.where}: {region.compiler or 'unreadable'}")
+    click.echo(f"{brief(region.where)}: {region.compiler or 'unreadable'}")
     if not region.executables:
         return
     version = f"compiler '{region.compiler_version}'; " if region.compiler_version else ""

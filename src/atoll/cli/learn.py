@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
+from atoll.cli.workers import device_options, open_workers
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from atoll.cli.workers import Worker
     from atoll.ir.graph import Model
     from atoll.learn import Evaluation, ImageFolder
 
     Array = npt.NDArray[Any]
     Reals = npt.NDArray[np.float32]
-    Worker = Callable[[dict[str, Array]], Reals]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -32,29 +31,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 @click.group("learn")
 def command() -> None:
     """Train the last layer of a model on images, the rest of it running on Edge TPUs."""
-
-
-def device_options(function: _F) -> _F:
-    """``--device``, as often as there are devices to use, and ``--segments``."""
-    options = [
-        click.option(
-            "--device",
-            "devices",
-            multiple=True,
-            metavar="NAME",
-            help="usb, pci:1, :2, a path, or cpu; may be given several times.  [default: every Edge TPU]",
-        ),
-        click.option(
-            "--segments",
-            default=1,
-            show_default=True,
-            type=click.IntRange(1),
-            help="Cut the extractor into a pipeline over so many devices.",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
 
 
 def _common_options(function: _F) -> _F:
@@ -244,87 +220,6 @@ def _run(job: Job, model: Model, paths: Sequence[Path], title: str) -> Iterator[
         for done, result in enumerate(in_parallel(paths, [unless_bad(w) for w in workers], prepare), start=1):
             show(done)
             yield result
-
-
-@contextlib.contextmanager
-def open_workers(model: Model, devices: Sequence[str], segments: int = 1) -> Iterator[list[Worker]]:
-    """Functions that run ``model``, one per device or per pipeline, each giving the real values of the output.
-
-    A model that is not compiled is compiled for the devices first.
-    """
-    from atoll.device import list_edge_tpus, make_interpreter
-    from atoll.errors import UsageError
-    from atoll.learn import Pipelined
-    from atoll.run import Pipeline
-
-    on_cpu = tuple(devices) == ("cpu",)
-    with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
-        paths = _model_files(model, 0 if on_cpu else segments, directory)
-        if on_cpu:
-            count = min(4, os.cpu_count() or 1)
-            yield [_dequantising(model, _runner(make_interpreter(paths[0]))) for _ in range(count)]
-            return
-        chosen = list(devices) or [device["path"] for device in list_edge_tpus()]
-        groups = [chosen[i : i + segments] for i in range(0, len(chosen) - segments + 1, segments)]
-        if not groups:
-            raise UsageError(f"{segments} segments need {segments} devices, there are {len(chosen)}")
-        opened = [[make_interpreter(path, name) for path, name in zip(paths, group)] for group in groups]
-        runners: list[Callable[[dict[str, Array]], dict[str, Array]]]
-        if segments == 1:
-            runners = [_runner(interpreter) for (interpreter,) in opened]
-        else:
-            pipelines = [stack.enter_context(Pipeline(interpreters)) for interpreters in opened]
-            # A pipeline is listed once for each input it can hold, so that it is always full.
-            runners = []
-            for pipeline in pipelines:
-                runners += [Pipelined(pipeline)] * pipeline.capacity
-        yield [_dequantising(model, runner) for runner in runners]
-
-
-def _model_files(model: Model, segments: int, directory: Path) -> list[Path]:
-    """The files to run: the model as it is (0 segments), or compiled into so many segments."""
-    from atoll import toolchain
-    from atoll.errors import UsageError
-    from atoll.formats.tflite import write_model
-    from atoll.ir.edit import twin
-
-    compiled = twin(model) != 0
-    if compiled and segments != 1:
-        what = "cut" if segments else "run on the CPU"
-        raise UsageError(f"{model.path or 'the model'} is compiled already and cannot be {what}", "Use the original.")
-    if compiled or not segments:
-        write_model(model, directory / "model.tflite")
-        return [directory / "model.tflite"]
-    return toolchain.write_compiled(toolchain.compile_model(model, segments, name="model")[1], directory)
-
-
-def _runner(interpreter: Any) -> Callable[[dict[str, Array]], dict[str, Array]]:
-    """Inputs by name → outputs by name."""
-    interpreter.allocate_tensors()
-
-    def run(inputs: dict[str, Array]) -> dict[str, Array]:
-        for detail in interpreter.get_input_details():
-            interpreter.set_tensor(detail["index"], inputs[detail["name"]])
-        interpreter.invoke()
-        return {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
-
-    return run
-
-
-def _dequantising(model: Model, run: Callable[[dict[str, Array]], dict[str, Array]]) -> Worker:
-    """The first output of ``run`` in real values."""
-    import numpy as np
-
-    output = model.main.tensors[model.main.outputs[0]]
-    q = output.quantization if output.quantization is not None and len(output.quantization.scale) else None
-    scale, zero_point = (float(q.scale[0]), int(q.zero_point[0])) if q else (1.0, 0)
-
-    def dequantised(inputs: dict[str, Array]) -> Reals:
-        stored = run(inputs)[output.name].astype(np.float32)
-        return stored if q is None else np.float32(scale) * (stored - np.float32(zero_point))
-
-    return dequantised
 
 
 def _finish(

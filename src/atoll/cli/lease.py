@@ -17,7 +17,12 @@ EXIT_NOT_FOUND = 127
 @click.option("-n", "--count", type=click.IntRange(1), help="How many Edge TPUs.  [default: 1, or all that are named]")
 @click.option("--bus", type=click.Choice(["pcie", "usb", "usb3", "usb2"]), help="Only on this bus.")
 @click.option("--device", "devices", multiple=True, metavar="DEVICE", help="Only these (usb:0, a path); repeatable.")
-@click.option("--priority", default=0, show_default=True, help="-100 to 100; the higher goes first.")
+@click.option(
+    "--priority",
+    default=0,
+    show_default=True,
+    help="-100 to 100; the higher goes first. A step is worth a minute of waiting.",
+)
 @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Give up after so long.  [default: never]")
 @click.option("--no-wait", is_flag=True, help="Fail at once when they are in use.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what it waits for.")

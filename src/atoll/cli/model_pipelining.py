@@ -27,22 +27,18 @@ def command(directory: Path, name: str, segments: int, inferences: int) -> None:
 
     Each segment gets an Edge TPU of its own; INFERENCES random inputs are run.
     """
-    from atoll.device import inventory, make_interpreter
-    from atoll.errors import DeviceError
+    from atoll.device import lease, make_interpreter
+    from atoll.device.lease import patience
     from atoll.run import Pipeline
 
     paths = _files(directory, name, segments)
-    devices = inventory.edge_tpus()[:segments]
-    if len(devices) < segments:
-        raise DeviceError(
-            f"{segments} segments need {segments} Edge TPUs, this machine has {len(devices)}", inventory.HINT
-        )
-    interpreters = [make_interpreter(path, device) for path, device in zip(paths, devices)]
-    with Pipeline(interpreters, devices=[device.path for device in devices]) as pipeline:
-        begin = time.perf_counter()
-        _run(pipeline, inferences)
-        seconds = time.perf_counter() - begin
-    _show(pipeline, paths, inferences, seconds)
+    with lease(segments, timeout=patience(), on_wait=lambda text: click.echo(text, err=True)) as devices:
+        interpreters = [make_interpreter(path, device) for path, device in zip(paths, devices)]
+        with Pipeline(interpreters, devices=[device.path for device in devices]) as pipeline:
+            begin = time.perf_counter()
+            _run(pipeline, inferences)
+            seconds = time.perf_counter() - begin
+        _show(pipeline, paths, inferences, seconds)
 
 
 def _files(directory: Path, name: str, segments: int) -> list[Path]:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+LONGEST_NAME = 80
+"""Characters of a quoted name that people are shown; converters make names of hundreds by joining those of all layers
+that they fused."""
+
+_LONG_NAME = re.compile(rf"'([^'\s]{{{LONGEST_NAME + 1},}})'")
+
+
+def brief(text: str) -> str:
+    """A message with the middle of every long name in quotes left out; programs get the whole name, with --json."""
+    half = LONGEST_NAME // 2
+    return _LONG_NAME.sub(lambda found: f"'{found[1][: half - 1]}…{found[1][-half:]}'", text)
 
 
 def json_option(function: _F) -> _F:
@@ -31,18 +46,32 @@ def print_json(kind: str, /, **content: Any) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table; a column whose title starts with ``>`` is aligned to the right.
 
-    As wide as its content: a number or a name that is folded, or cut, cannot be read or copied.
+    As wide as its content: a number or a name that is folded, or cut, cannot be read or copied. (Without rich, whose
+    import takes as long as half of what commands like ``atoll check`` do.)
     """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    titles = [title.removeprefix(">") for title in columns]
+    widths = [max(map(_cells, column)) for column in zip(titles, *rows)]
 
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title in columns:
-        grid.add_column(title.lstrip(">"), justify="right" if title.startswith(">") else "left", no_wrap=True)
+    def line(row: Sequence[str]) -> str:
+        parts = []
+        for title, text, width in zip(columns, row, widths):
+            blank = " " * (width - _cells(text))
+            parts.append(blank + text if title.startswith(">") else text + blank)
+        return "  ".join(parts).rstrip()
+
+    click.secho(line(titles), bold=True)
+    click.echo("─" * (sum(widths) + 2 * (len(widths) - 1)))
     for row in rows:
-        grid.add_row(*row)
-    Console(width=10_000, highlight=False).print(grid)
+        click.echo(line(row))
+
+
+def _cells(text: str) -> int:
+    """How wide a terminal shows it: East Asian characters take two cells, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text
+    )
 
 
 @contextlib.contextmanager

@@ -9,21 +9,37 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from atoll.cli.fleets import (
+    ALIASES,
+    TARGETS,
+    fleet_costs,
+    hosts_of,
+    how,
+    load_graph,
+    load_host,
+    memory_option,
+    mixed_option,
+)
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
-from atoll.cli.plan import TARGETS, how, load_costs, load_host
+from atoll.cli.partition_measured import with_measuring
 from atoll.errors import PartitionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from atoll.cut import Cutting, Partition, Stage
+    from atoll.cut import Partition, Piece
     from atoll.ir.graph import Graph
-    from atoll.planning import SegmentCosts
+    from atoll.planning import FleetCosts, Found, MemoryLimit
+    from atoll.target.host import Target
 
 
 @click.command("partition")
 @click.argument("model", type=click.Path(readable=False))
 @click.option("--tpus", type=click.IntRange(1), help="At most so many segments, one Edge TPU for each.")
+@mixed_option
+@click.option("--exactly", is_flag=True, help="Use every Edge TPU, even where fewer segments would do.")
+@click.option("--replicas", type=click.IntRange(1, 64), metavar="R", help="Up to R Edge TPUs for a slow segment.")
+@memory_option
 @click.option("--objective", type=click.Choice(["throughput", "latency"]), help="[default: throughput]")
 @click.option("--max-latency", metavar="MS", type=click.FloatRange(0, min_open=True), help="From input to output.")
 @click.option("--pin", "pins", multiple=True, metavar="TENSOR", help="Cut behind the operator that writes it.")
@@ -33,9 +49,14 @@ if TYPE_CHECKING:
 @click.option("--check", "check_file", metavar="FILE.json", help="Check a partition, edited maybe, instead.")
 @json_option
 @quiet_option
+@with_measuring
 def command(
     model: str,
     tpus: int | None,
+    mixed: tuple[str, ...],
+    exactly: bool,
+    replicas: int | None,
+    memory_limit: MemoryLimit,
     objective: Literal["throughput", "latency"] | None,
     max_latency: float | None,
     pins: tuple[str, ...],
@@ -48,46 +69,67 @@ def command(
 ) -> None:
     """Say where to cut MODEL so that the slowest segment is as quick as can be, and why there.
 
-    The cuts are the best of all cuts of the execution order, under the timing model; no Edge TPU is used.
+    The cuts are the best there are under the timing model, along branches too; no Edge TPU is used.
     """
-    searching = (tpus, objective, max_latency, output, *pins)
-    if check_file is not None and any(option is not None for option in searching):
+    searching = (tpus, objective, max_latency, replicas, memory_limit, output, *mixed, *pins)
+    if check_file is not None and (exactly or any(option is not None for option in searching)):
         raise UsageError("--check searches for nothing", "Give it only the model, and --bus or --target.")
-    if check_file is None and tpus is None:
-        raise UsageError("the number of Edge TPUs is not given", "atoll partition MODEL --tpus 4.")
-    host = load_host(bus, target)
     if check_file is not None:
-        _check(model, load_costs(model, host), check_file, as_json)
+        _check(model, load_host(bus, target), check_file, as_json)
         return
-    from atoll.cut import Goal, partition_at, write_partition
-    from atoll.planning import best_cuts, cut_places
+    if (tpus is None) == (not mixed):
+        raise UsageError(
+            "--tpus and --mixed both say how many Edge TPUs there are"
+            if mixed
+            else "the number of Edge TPUs is not given",
+            "atoll partition MODEL --tpus 4, or --mixed pcie:2,usb3:2.",
+        )
+    from atoll.cut import Fleet, Goal, partition_of, write_partition
+    from atoll.planning import best_pieces, cut_places
 
-    assert tpus is not None
-    costs = load_costs(model, host)
-    positions = cut_places(costs.graph, tpus)
+    hosts = hosts_of(mixed, bus, target)
+    costs = fleet_costs(load_graph(model), hosts, memory_limit)
+    fleet = Fleet(mixed or ("any",) * (tpus or 0), max_replicas=replicas or 1)
+    # With replicas there may be more devices than segments.
+    positions = cut_places(costs.graph, fleet.size if exactly or fleet.max_replicas == 1 else 1)
     pinned = [_place(costs.graph, name, positions) for name in pins]
-    goal = Goal(objective or "throughput", max_latency=math.inf if max_latency is None else max_latency / 1e3)
+    limit = math.inf if max_latency is None else max_latency / 1e3
+    goal = Goal(objective or "throughput", max_latency=limit, at_least=fleet.size if exactly else 1)
     with progress(f"cutting {model}", quiet=quiet):
-        found = best_cuts(costs, positions, tpus, goal, pinned)
-    partition = partition_at(costs.graph, found.cuts, f"best {goal.objective} on {host.name}")
+        found = best_pieces(costs, positions, fleet, goal, pinned)
+    pieces = found.pieces
+    partition = partition_of(costs.graph, [p.operators for p in pieces], f"best {goal.objective} on {costs.name}")
     if output is not None:
-        write_partition(output, costs.graph, partition)
+        write_partition(output, costs.graph, partition, [p.replicas for p in pieces], [p.kind for p in pieces])
     report = {
         "model": model,
-        "target": host.name,
+        "target": costs.name,
         "objective": goal.objective,
-        **_stages(costs, partition, found.stages),
+        "search": _search(found, goal.objective),
+        **_stages(costs, partition, pieces),
         "neighbours": _neighbours(costs, found, positions),
-        **_provenance(costs, len(found.stages)),
+        **_provenance(costs, pieces),
     }
     if as_json:
         print_json("partition_report", **report, file=output)
         return
     _show(report)
-    if len(found.stages) < tpus:
-        click.echo(f"More than {len(found.stages)} segments bring nothing.")
+    if (used := sum(piece.replicas for piece in pieces)) < fleet.size:
+        click.echo(f"More than {used} Edge TPU{'s' * (used != 1)} bring{'s' * (used == 1)} nothing.")
     if output is not None:
         click.echo(f"Partition: {output}")
+
+
+def _search(found: Found, objective: str) -> dict[str, Any]:
+    """What was searched and what is proven; the bound (ms) is of the time between results, or of the latency."""
+    return {
+        "exact": found.exact,
+        "sets_before_a_cut": found.cuttings,
+        "contiguous": found.contiguous,
+        "bound_of": "latency_ms" if objective == "latency" else "interval_ms",
+        "lower_bound_ms": found.lower_bound * 1e3,
+        "gap": found.gap,
+    }
 
 
 def _place(graph: Graph, name: str, positions: Sequence[int]) -> int:
@@ -107,133 +149,194 @@ def _place(graph: Graph, name: str, positions: Sequence[int]) -> int:
     return place
 
 
-def _stages(costs: SegmentCosts, partition: Partition, stages: Sequence[Stage]) -> dict[str, Any]:
+def _stages(costs: FleetCosts, partition: Partition, pieces: Sequence[Piece]) -> dict[str, Any]:
     """Where the cuts are and what the stages take; times in ms."""
     from atoll.cut import cut_tensors
-    from atoll.planning import host_rate, interval
+    from atoll.planning import host_rate, interval, latency
 
     sizes = {tensor.name: tensor.nbytes for tensor in costs.graph.tensors}
-    between = interval(costs, stages)
-    each = [stage.seconds / stage.replicas for stage in stages]
+    between = interval(costs, pieces)
+    each = [piece.seconds / piece.replicas for piece in pieces]
+    runs = [_runs(piece.operators) for piece in pieces]
+    in_order = all(len(parts) == 1 for parts in runs)
     return {
         "cuts": [
-            {"before_operator": stage.start, "tensors": names, "bytes": sum(sizes[name] for name in names)}
-            for stage, names in zip(stages[1:], cut_tensors(partition))
+            {
+                "before_operator": parts[0][0] if in_order else None,
+                "tensors": names,
+                "bytes": sum(sizes[name] for name in names),
+            }
+            for parts, names in zip(runs[1:], cut_tensors(partition))
         ],
         "segments": [
             {
-                "operators": [stage.start, stage.end],
-                "replicas": stage.replicas,
-                "ms": stage.seconds * 1e3,
+                "operators": parts[0] if len(parts) == 1 else None,
+                "runs": parts,
+                "device": piece.kind,
+                "replicas": piece.replicas,
+                "ms": piece.seconds * 1e3,
                 "use": own / between,
-                "off_chip_bytes": costs.streamed_bytes(stage.start, stage.end),
+                "parameter_bytes": int(costs.first.parameter_bytes[list(piece.operators)].sum()),
+                "off_chip_bytes": costs.first.piece_streamed_bytes(piece.operators),
             }
-            for stage, own in zip(stages, each)
+            for piece, own, parts in zip(pieces, each, runs)
         ],
-        "bottleneck": None if 1 / host_rate(costs, stages) > max(each) else each.index(max(each)),
+        "bottleneck": None if 1 / host_rate(costs, pieces) > max(each) else each.index(max(each)),
         "interval_ms": between * 1e3,
         "throughput": 1 / between,
-        "latency_ms": sum(stage.seconds for stage in stages) * 1e3,
+        "latency_ms": latency(pieces) * 1e3,
     }
 
 
-def _neighbours(costs: SegmentCosts, found: Cutting, positions: Sequence[int]) -> list[dict[str, Any]]:
-    """Each cut one place to the left or right, and by how much (1 is 100 %) the slowest stage and latency grow."""
-    from atoll.cut import neighbours
+def _runs(operators: Sequence[int]) -> list[list[int]]:
+    """Ascending numbers as ranges, from and up to: [0, 1, 4] are [[0, 2], [4, 5]]."""
+    runs: list[list[int]] = []
+    for n in operators:
+        if runs and runs[-1][1] == n:
+            runs[-1][1] = n + 1
+        else:
+            runs.append([n, n + 1])
+    return runs
 
-    own = costs.in_pipeline(len(found.stages))
+
+def _neighbours(costs: FleetCosts, found: Found, positions: Sequence[int]) -> list[dict[str, Any]]:
+    """What would be worse, and by how much (1 is 100 %), with each cut one place to the left or right; where segments
+    are not contiguous, with one operator on the other side of it."""
+    from atoll.planning import latency, moves, shifts
+
+    slowest = max(piece.seconds / piece.replicas for piece in found.pieces)
+    through = latency(found.pieces)
     return [
         {
-            "cut": found.cuts.index(item.cut),
-            "before_operator": item.moved_to,
-            "tensor": _behind(costs.graph, item.moved_to),
-            "slowest_ms": item.bottleneck * 1e3,
-            "slowest_worse": item.bottleneck / found.bottleneck - 1,
-            "latency_worse": item.latency / found.latency - 1,
+            "cut": move.cut,
+            "before_operator": move.place,
+            "tensor": _name(costs.graph, move.operators[-1] if move.place is None else move.place - 1),
+            "to_segment": move.to,
+            "slowest_ms": move.bottleneck * 1e3,
+            "slowest_worse": move.bottleneck / slowest - 1,
+            "latency_worse": move.latency / through - 1,
         }
-        for item in neighbours(found, positions, own.cost)
+        for move in (shifts(costs, found.pieces, positions) if found.contiguous else moves(costs, found.pieces))
+        if math.isfinite(move.bottleneck)  # else it would not be allowed
     ]
 
 
-def _behind(graph: Graph, place: int) -> str:
-    """The last operator before a place, by what it writes."""
-    outputs = graph.operators[place - 1].outputs
-    return graph.tensors[outputs[0]].name if outputs else f"#{place - 1}"
+def _name(graph: Graph, operator: int) -> str:
+    """An operator by what it writes."""
+    outputs = graph.operators[operator].outputs
+    return graph.tensors[outputs[0]].name if outputs else f"#{operator}"
 
 
-def _provenance(costs: SegmentCosts, segments: int) -> dict[str, Any]:
+def _provenance(costs: FleetCosts, pieces: Sequence[Piece]) -> dict[str, Any]:
     from atoll.profiling import held_out_error
     from atoll.report.profile import error_sentence
 
-    accuracy = held_out_error(costs.target, segments, hosted=len(costs.mapped) < len(costs.graph.operators))
+    if len(costs.targets) > 1:
+        return {"accuracy": None, "how": list(how(costs))}
+    hosted = len(costs.first.mapped) < len(costs.graph.operators)
+    accuracy = held_out_error(costs.first.target, len(pieces), hosted=hosted)
     sentences = [*how(costs), f"Error: {error_sentence(accuracy)}."]
     return {"accuracy": None if accuracy is None else asdict(accuracy), "how": sentences}
 
 
 def _show(report: dict[str, Any]) -> None:
+    segments = report["segments"]
     names = [", ".join(cut["tensors"]) for cut in report["cuts"]]
+    mixed = any(segment["device"] != "any" for segment in segments)
     table(
-        (">segment", "operators", ">Edge TPUs", ">ms", ">use", ">off-chip bytes", "cut behind it crosses", ">bytes"),
+        (
+            ">segment", "operators", *(["bus"] if mixed else []), ">Edge TPUs", ">ms", ">use", ">parameter bytes",
+            ">off-chip bytes", "cut behind it crosses", ">bytes",
+        ),
         [
             (
                 str(number),
-                f"{segment['operators'][0]}-{segment['operators'][1] - 1}",
+                ", ".join(f"{start}-{end - 1}" if end - start > 1 else f"{start}" for start, end in segment["runs"]),
+                *([segment["device"]] if mixed else []),
                 str(segment["replicas"]),
                 f"{segment['ms']:.3f}",
                 f"{segment['use']:.0%}",
+                f"{segment['parameter_bytes']:,}",
                 f"{segment['off_chip_bytes']:,}",
                 name,
                 f"{report['cuts'][number]['bytes']:,}" if name else "",
             )
-            for number, (segment, name) in enumerate(zip(report["segments"], [*names, ""]))
+            for number, (segment, name) in enumerate(zip(segments, [*names, ""]))
         ],
-    )
+    )  # fmt: skip
     if report.get("neighbours"):
-        table(
-            (">cut", "moved behind", ">slowest ms", ">slowest", ">latency"),
-            [
-                (
-                    str(item["cut"]),
-                    item["tensor"],
-                    f"{item['slowest_ms']:.3f}",
-                    f"{item['slowest_worse']:+.1%}",
-                    f"{item['latency_worse']:+.1%}",
-                )
-                for item in report["neighbours"]
-            ],
-        )
+        _show_neighbours(report["neighbours"])
     slowest = "the host" if report["bottleneck"] is None else f"segment {report['bottleneck']}"
     click.echo(
         f"{report['interval_ms']:.3f} ms between results ({report['throughput']:.1f}/s), bound by {slowest}; "
         f"{report['latency_ms']:.3f} ms through the empty pipeline."
     )
-    for sentence in report["how"]:
+    for sentence in (*_proof(report.get("search")), *report["how"]):
         click.echo(sentence)
 
 
-def _check(model: str, costs: SegmentCosts, path: str, as_json: bool) -> None:
-    """Refuse a file that is no partition of the model; show what the segments of one that is take."""
-    from atoll.cut import Stage, read_partition
+def _show_neighbours(neighbours: Sequence[dict[str, Any]]) -> None:
+    table(
+        (">cut", "if it were", ">slowest ms", ">slowest", ">latency"),
+        [
+            (
+                str(item["cut"]),
+                f"behind {item['tensor']}"
+                if item["before_operator"] is not None
+                else f"with {item['tensor']} in segment {item['to_segment']}",
+                f"{item['slowest_ms']:.3f}",
+                f"{item['slowest_worse']:+.1%}",
+                f"{item['latency_worse']:+.1%}",
+            )
+            for item in neighbours
+        ],
+    )
 
-    file = read_partition(path, costs.graph)
-    pieces = [segment.operators for segment in file.partition.segments]
+
+def _proof(search: dict[str, Any] | None) -> list[str]:
+    """What was searched, and how good the result is for certain."""
+    if search is None:
+        return []
+    count, bound, gap = search["sets_before_a_cut"], search["lower_bound_ms"], search["gap"]
+    if search["exact"] and gap <= 1e-9:
+        return [f"Nothing is better under the model: all {count:,} sets of operators that can lie before a cut count."]
+    what = "latency" if search["bound_of"] == "latency_ms" else "time between results"
+    how_many = "all" if search["exact"] else "not all, but"
+    return [
+        f"Of the sets of operators that can lie before a cut {how_many} {count:,} were searched. Bound: whatever the "
+        f"cuts, the {what} is at least {bound:.3f} ms; the gap is {gap:.1%}."
+    ]
+
+
+def _check(model: str, host: Target, path: str, as_json: bool) -> None:
+    """Refuse a file that is no partition of the model; show what the segments of one that is take."""
+    from atoll.cut import Piece, read_partition
+
+    graph = load_graph(model)
+    file = read_partition(path, graph)
+    kinds = [ALIASES.get(kind, kind) for kind in file.devices]
+    hosts = {kind: host if kind == "any" else load_host(kind, None) for kind in dict.fromkeys(kinds)}
+    costs = fleet_costs(graph, hosts)
+    segments = [segment.operators for segment in file.partition.segments]
+    copies = len(segments) == 1 and file.replicas[0] > 1  # which the host serves in turn, as it serves stages
+    own = costs if copies else costs.in_pipeline(len(segments))
+    pieces = [
+        Piece(operators, kind, replicas, own.piece_cost(operators, kind))
+        for operators, kind, replicas in zip(segments, kinds, file.replicas)
+    ]
     findings = [f"{finding.where}: {finding.why}. {finding.remedy}" for finding in file.findings]
-    report: dict[str, Any] = {"model": model, "file": path, "target": costs.target.name, "findings": findings}
-    # Costs are known for what is contiguous in execution order.
-    if all(piece[-1] - piece[0] + 1 == len(piece) for piece in pieces):
-        own = costs.in_pipeline(len(pieces))
-        stages = [
-            Stage(piece[0], piece[-1] + 1, kind, replicas, own.cost(piece[0], piece[-1] + 1))
-            for piece, kind, replicas in zip(pieces, file.devices, file.replicas)
-        ]
-        report |= {**_stages(costs, file.partition, stages), **_provenance(costs, len(pieces))}
+    report: dict[str, Any] = {
+        "model": model,
+        "file": path,
+        "target": costs.name,
+        "findings": findings,
+        **_stages(costs, file.partition, pieces),
+        **_provenance(costs, pieces),
+    }
     if as_json:
         print_json("partition_report", **report)
         return
-    if "segments" in report:
-        _show(report)
-    else:
-        click.echo("Segments are not contiguous in execution order: what they take is not modelled.")
+    _show(report)
     for finding in findings:
         click.echo(finding)
-    click.echo(f"{path} is a partition of {model} into {len(pieces)} segments.")
+    click.echo(f"{path} is a partition of {model} into {len(segments)} segments.")

@@ -1,4 +1,4 @@
-"""``atoll plan``: a model and numbers of Edge TPUs → what each of them can do, and whether more would help."""
+"""``atoll plan``: models and numbers of Edge TPUs → what each of them can do, and whether more would help."""
 
 from __future__ import annotations
 
@@ -7,25 +7,43 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.fleets import (
+    TARGETS,
+    fleet_costs,
+    hosts_of,
+    how,
+    load_graph,
+    load_host,
+    memory_option,
+    mixed_option,
+)
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
-from atoll.errors import UsageError
+from atoll.errors import PartitionError, UsageError
 
 if TYPE_CHECKING:
     from atoll.plan import Arrangement
-    from atoll.planning import SegmentCosts
+    from atoll.planning import FleetCosts, MemoryLimit, SegmentCosts
     from atoll.report.plan import PlannedUse, PlanReport
     from atoll.target.host import Target
 
-TARGETS = {"pcie": "x86-pcie", "usb3": "desktop-usb3", "usb2": "pi3-usb2"}
-"""The measured host that stands for a bus."""
+__all__ = ["TARGETS", "command", "load_costs", "load_host", "planned_use"]
+
 MOST = 16
 """The search takes seconds for each number of devices from about here on."""
 
 
 @click.command("plan")
 @click.argument("model", type=click.Path(readable=False))
-@click.option("--tpus", default="1..8", show_default=True, metavar="FROM..TO", help="Numbers of Edge TPUs.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="The wanted inferences per second.")
+@click.option("--models", "more", multiple=True, metavar="MODEL", help="Another model for the same Edge TPUs.")
+@click.option("--tpus", metavar="FROM..TO", help="Numbers of Edge TPUs.  [default: 1..8]")
+@mixed_option
+@click.option(
+    "--fps",
+    multiple=True,
+    type=click.FloatRange(0, min_open=True),
+    help="The wanted inferences per second; of several models one for all, or one for each in their order.",
+)
+@memory_option
 @click.option("--bus", type=click.Choice([*TARGETS]), help="What the Edge TPUs hang on.  [default: pcie]")
 @click.option("--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus.")
 @click.option("--chart", "chart_file", metavar="FILE.svg", help="Write a chart.")
@@ -33,8 +51,11 @@ MOST = 16
 @quiet_option
 def command(
     model: str,
-    tpus: str,
-    fps: float | None,
+    more: tuple[str, ...],
+    tpus: str | None,
+    mixed: tuple[str, ...],
+    fps: tuple[float, ...],
+    memory_limit: MemoryLimit,
     bus: str | None,
     target: str | None,
     chart_file: str | None,
@@ -44,17 +65,30 @@ def command(
     """Say what each number of Edge TPUs can do with MODEL, without any.
 
     For each number the best of a pipeline, copies of the whole model, and a pipeline whose slow segments have replicas.
+    With --models: which of the models share an Edge TPU, and which get their own.
     """
-    first, last = _range(tpus)
-    host = load_host(bus, target)
+    if mixed and tpus is not None:
+        raise UsageError("--tpus and --mixed both say how many Edge TPUs there are", "Leave one of the two out.")
+    first, last = (1, len(mixed)) if mixed else _range(tpus or "1..8")
+    hosts = hosts_of(mixed, bus, target)
     if chart_file is not None and not chart_file.endswith(".svg"):
         raise UsageError(f"{chart_file} would not be recognised as a chart", "Name it FILE.svg.")
+    if len(fps) not in (0, 1, len(more) + 1):
+        raise UsageError(f"--fps is given {len(fps)} times for {len(more) + 1} models", "Give it once, or for each.")
+    if more:
+        from atoll.cli.plan_models import plan_models
+
+        given = {"--mixed": mixed, "--chart": chart_file, "--memory-limit": memory_limit}
+        for option in (name for name, value in given.items() if value):
+            raise UsageError(f"{option} does not go with --models", "Plan one model, or several without it.")
+        plan_models([model, *more], hosts["any"], first, last, fps, as_json, quiet)
+        return
     from atoll.files import write_file
     from atoll.report.plan import COLUMNS, chart, rows
 
-    costs = load_costs(model, host)
+    costs = fleet_costs(load_graph(model), hosts, memory_limit)
     with progress(f"planning {model}", quiet=quiet):
-        report = _plan(model, costs, first, last, fps)
+        report = _plan(model, costs, first, last, fps[0] if fps else None, mixed)
     if chart_file is not None:
         write_file(chart_file, chart(report))
     if as_json:
@@ -73,52 +107,44 @@ def _range(text: str) -> tuple[int, int]:
     return first, last
 
 
-def load_host(bus: str | None, target: str | None) -> Target:
-    """The host that ``--bus`` or ``--target`` names."""
-    from atoll.target.host import load_target
-
-    if bus and target:
-        raise UsageError("--bus and --target both name a host", "Leave one of the two out.")
-    return load_target(target or TARGETS[bus or "pcie"])
-
-
 def load_costs(path: str, host: Target) -> SegmentCosts:
     """The costs of a model's segments; raises as compiling it would."""
-    from atoll import toolchain
-    from atoll.check import require_compilable
-    from atoll.planning import SegmentCosts, cut_places
+    from atoll.planning import SegmentCosts
 
-    model = toolchain.load(path)
-    require_compilable(model)
-    cut_places(model.main, 1)
-    return SegmentCosts(model.main, host)
+    return SegmentCosts(load_graph(path), host)
 
 
-def how(costs: SegmentCosts) -> tuple[str, ...]:
-    """How the predictions were obtained."""
-    target = costs.target
-    hosted = len(costs.graph.operators) - len(costs.mapped)
-    return (
-        f"Times are modelled (docs/timing.md) with the numbers of {target.name}; no Edge TPU was used. The memory is "
-        "planned as atoll's compiler does; the size of the instruction stream is estimated.",
-        *([f"{hosted} operators stay on the CPU, in every segment; their times are estimated."] if hosted else []),
-    )
-
-
-def _plan(model: str, costs: SegmentCosts, first: int, last: int, fps: float | None) -> PlanReport:
+def _plan(
+    model: str, costs: FleetCosts, first: int, last: int, fps: float | None, mixed: tuple[str, ...]
+) -> PlanReport:
     from atoll.planning import best_uses
     from atoll.report.plan import PlanReport, PlanRow
 
+    counts = sorted({*range(first, last + 1), *(() if mixed else (first + 2, last + 1, last + 2))})
     every = [
-        PlanRow(plan.devices, _use(costs, plan.best), _use(costs, plan.pipeline), _use(costs, plan.copies))
-        for plan in best_uses(costs, sorted({*range(first, last + 1), first + 2, last + 1, last + 2}))
+        PlanRow(
+            plan.devices,
+            planned_use(costs, plan.best),
+            planned_use(costs, plan.pipeline),
+            None if plan.copies is None else planned_use(costs, plan.copies),
+        )
+        for plan in best_uses(costs, counts, mixed)
     ]
+    more = [
+        (kind, planned_use(costs, best_uses(costs, [last + 2], (*mixed, kind, kind))[0].best))
+        for kind in dict.fromkeys(mixed)
+    ]
+    if every[0].devices > last:
+        fewest = every[0].devices
+        raise PartitionError(f"{last} Edge TPUs are too few for the memory limit", f"It takes {fewest} at least.")
     shown, beyond = [row for row in every if row.devices <= last], [row for row in every if row.devices > last]
     replicas = "Copies and replicas are taken to share the work evenly; they were never compared with measurements."
-    return PlanReport(model, costs.target.name, tuple(shown), tuple(beyond), fps, (*how(costs), replicas))
+    reasons = (*how(costs), replicas)
+    return PlanReport(model, costs.name, tuple(shown), tuple(beyond), fps, reasons, tuple(more))
 
 
-def _use(costs: SegmentCosts, found: Arrangement) -> PlannedUse:
+def planned_use(costs: FleetCosts, found: Arrangement) -> PlannedUse:
+    """An arrangement, for a report."""
     from atoll.profiling import held_out_error
     from atoll.report.plan import PlannedStage, PlannedUse
 
@@ -127,8 +153,10 @@ def _use(costs: SegmentCosts, found: Arrangement) -> PlannedUse:
     for stage, use in zip(found.stages, found.utilisation):
         outputs = graph.operators[stage.end - 1].outputs
         name = graph.tensors[outputs[0]].name if outputs else ""
-        streamed = costs.streamed_bytes(stage.start, stage.end)
-        stages.append(PlannedStage(stage.start, stage.end, name, stage.replicas, stage.seconds * 1e3, use, streamed))
+        streamed, ms = costs.streamed_bytes(stage.start, stage.end), stage.seconds * 1e3
+        stages.append(PlannedStage(stage.start, stage.end, name, stage.kind, stage.replicas, ms, use, streamed))
     tpus = found.devices if len(stages) > 1 else 1  # of copies each is a single device
-    accuracy = held_out_error(costs.target, tpus, hosted=len(costs.mapped) < len(graph.operators))
+    accuracy = None
+    if len(costs.targets) == 1:
+        accuracy = held_out_error(costs.first.target, tpus, hosted=len(costs.first.mapped) < len(graph.operators))
     return PlannedUse(found.shape, found.devices, found.throughput, found.latency * 1e3, tuple(stages), accuracy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -14,10 +15,17 @@ from atoll.errors import INTERRUPTED
 
 
 def _run(group: str, name: str, arguments: Sequence[str] | None) -> None:
-    """Run one sub-command and exit. The vendor's flag library takes ``-input_graph`` for ``--input_graph`` too."""
+    """Run one sub-command and exit."""
     parent: click.Group = importlib.import_module(f"atoll.cli.{group}").command
+    _exit(parent.commands[name], arguments)
+
+
+def _exit(command: click.Command, arguments: Sequence[str] | None) -> None:
+    """Run a command and exit. The vendor's flag library takes ``-input_graph`` for ``--input_graph`` too."""
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(invoke(parent.commands[name], [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
+    if arguments is None:  # the process is ours: leave through the ``with`` blocks
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    sys.exit(invoke(command, [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
 
 
 def edgetpu_compiler() -> None:
@@ -47,6 +55,13 @@ def split_fc(arguments: Sequence[str] | None = None) -> None:
 def partition_with_num_ops(arguments: Sequence[str] | None = None) -> None:
     """Cut a model into segments of given numbers of operators."""
     _run("graph", "partition_with_num_ops", arguments)
+
+
+def partition_with_profiling(arguments: Sequence[str] | None = None) -> None:
+    """Cut a model into segments of about the same measured latency."""
+    from atoll.cli.partition_with_profiling import command
+
+    _exit(command, arguments)
 
 
 def model_pipelining_performance_analysis(arguments: Sequence[str] | None = None) -> None:

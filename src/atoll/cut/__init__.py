@@ -1,6 +1,6 @@
 """Cutting a graph into segments: where, and what crosses each boundary."""
 
-from atoll.cut.downsets import ConvexCutting, PieceBound, optimal_pieces
+from atoll.cut.downsets import ConvexCutting, Piece, PieceBound, optimal_pieces
 from atoll.cut.equal_parameters import equal_parameters, parameter_bytes
 from atoll.cut.file import PartitionFile, cut_tensors, read_partition, write_partition
 from atoll.cut.fleet import Fleet, Goal
@@ -20,6 +20,7 @@ __all__ = [
     "Neighbour",
     "Partition",
     "PartitionFile",
+    "Piece",
     "PieceBound",
     "Profiled",
     "Refined",

@@ -34,8 +34,8 @@ class Belief:
     ) -> None:
         """``operators``: modelled seconds of each operator by itself, to share out a segment's error."""
         self.at: Ints = np.asarray(positions, dtype=np.intp)
-        # Factors spread evenly between 1 / spread and spread have about this standard deviation.
-        self._single = (spread - 1 / spread) / math.sqrt(12)
+        self.spread = spread
+        """As given, or the largest factor by which the model was wrong about a measured segment, if that is larger."""
         squares = np.concatenate([[0.0], np.cumsum(np.square(np.asarray(operators, dtype=np.float64)))])
         self._squares = squares[self.at]
         self._model = model
@@ -51,8 +51,15 @@ class Belief:
             self._modelled[tail, head] = self._model(int(self.at[tail]), int(self.at[head]))
         return self._modelled[tail, head]
 
+    @property
+    def _single(self) -> float:
+        """Factors spread evenly between 1 / spread and spread have about this standard deviation."""
+        return (self.spread - 1 / self.spread) / math.sqrt(12)
+
     def learn(self, tail: int, head: int, seconds: float) -> None:
-        """Take in one measurement."""
+        """Take in one measurement; one that contradicts the spread widens it."""
+        factor = seconds / self.modelled(tail, head) if seconds > 0 < self.modelled(tail, head) else 1.0
+        self.spread = max(self.spread, factor, 1 / factor)
         self._segments.append((tail, head))
         self._seconds.append(seconds)
         tails, heads = np.array(self._segments).T

@@ -9,17 +9,40 @@ with the segment that leaves the few edges that overshoot; nothing but the numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from atoll.cut.edges import Edges
+from atoll.cut.edges import Edges, Ints
 from atoll.cut.fleet import State, Step
 
 Taken = tuple[int, int, int, int]
 """(tail, head, kind, replicas)"""
 Flags = dict[State, npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cheap:
+    """The edges whose value is below a limit, sorted by tail and then by head."""
+
+    edges: Ints
+    heads: Ints
+    starts: Ints
+    """Where the edges out of each node begin."""
+
+    @classmethod
+    def of(cls, edges: Edges, order: Ints, kind: int, limit: float) -> _Cheap:
+        """``order`` sorts the edges by tail."""
+        cheap = order[edges.values[kind, order] < limit]
+        return cls(cheap, edges.head[cheap], np.searchsorted(edges.tail[cheap], np.arange(edges.nodes + 1)))
+
+    def longest_first(self, tail: int, alive: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+        """The edges out of a node to the nodes that are alive, with these nodes."""
+        row = slice(self.starts[tail], self.starts[tail + 1])
+        kept = alive[self.heads[row]]
+        return zip(self.edges[row][kept][::-1].tolist(), self.heads[row][kept][::-1].tolist())
 
 
 class Decision:
@@ -30,8 +53,9 @@ class Decision:
     ) -> None:
         """``ask(edge, kind)`` computes a cost that is not known yet."""
         self._edges, self._layers, self._limit, self._ask = edges, layers, limit, ask
-        self._order = np.argsort(edges.tail, kind="stable")
-        self._rows = np.searchsorted(edges.tail[self._order], np.arange(edges.nodes + 1))
+        order = np.argsort(edges.tail, kind="stable")
+        uses = {(step.kind, step.replicas) for layer in layers for step in layer}
+        self._cheap = {(kind, r): _Cheap.of(edges, order, kind, limit * r) for kind, r in uses}
         self._alive = self._reachable_from_end(at_least)
 
     def path(self) -> list[Taken] | None:
@@ -59,16 +83,14 @@ class Decision:
         edges = self._edges
         if node == edges.nodes - 1:
             return []
-        row = self._order[self._rows[node] : self._rows[node + 1]]
         for step in (step for step in self._layers[count] if step.source == state):
             alive = self._alive[count + 1][step.target]
             limit = self._limit * step.replicas
-            for edge in row[edges.values[step.kind, row] < limit][::-1].tolist():
-                head = int(edges.head[edge])
-                if not alive[head]:
+            values, known = edges.values[step.kind], edges.known[step.kind]
+            for edge, head in self._cheap[step.kind, step.replicas].longest_first(node, alive):
+                if not alive[head]:  # found out since
                     continue
-                known = edges.known[step.kind, edge]
-                if (edges.values[step.kind, edge] if known else self._ask(edge, step.kind)) >= limit:
+                if (values[edge] if known[edge] else self._ask(edge, step.kind)) >= limit:
                     continue
                 rest = self._search(head, count + 1, step.target)
                 if rest is not None:

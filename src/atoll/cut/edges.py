@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,11 @@ class Edges:
         first: int = span.start
         return first + int(np.searchsorted(self.tail[span], tail))
 
+    def indices(self, some: Edges, which: Ints) -> Ints:
+        """The positions here of edges ``which`` of ``some``, all of which exist here."""
+        keys = self.head * self.nodes + self.tail
+        return np.searchsorted(keys, some.head[which] * self.nodes + some.tail[which])
+
     def learn(self, index: int, kind: int, cost: float) -> None:
         """Replace a lower bound by the cost."""
         lower = self.values[kind, index]
@@ -107,7 +112,15 @@ class Tables:
     reached: list[Reached]
 
     @classmethod
-    def fill(cls, edges: Edges, layers: list[list[Step]], combine: Callable[..., Any], limit: float) -> Tables:
+    def fill(
+        cls, edges: Edges, layers: list[list[Step]], combine: Callable[..., Any], limit: float, at_least: int = 1
+    ) -> Tables:
+        """``at_least``: smaller numbers of edges are not asked for.
+
+        Layers are left out as soon as one more edge improves nothing: no node was reached with less than by fewer
+        edges (by ``at_least`` - 1 or more), so none will be. In a fleet with several states for one number of edges
+        that does not follow, since a longer path may have other devices left.
+        """
         most = max(step.replicas for layer in layers for step in layer)
         edges = edges.below(limit * most) if math.isfinite(limit) else edges
         start = np.full(edges.nodes, math.inf)
@@ -116,12 +129,18 @@ class Tables:
         values = {
             use: tables._values(*use) for use in {(step.kind, step.replicas) for layer in layers for step in layer}
         }
-        for layer in layers:
+        alike = all(len({step.target for step in layer}) == 1 for layer in layers)
+        least = start if at_least == 1 else np.full(edges.nodes, math.inf)
+        for count, layer in enumerate(layers, start=1):
             reached: Reached = {}
             for step in layer:
                 new = edges.relax(tables.reached[-1][step.source], values[step.kind, step.replicas], combine)
                 reached[step.target] = np.minimum(reached[step.target], new) if step.target in reached else new
             tables.reached.append(reached)
+            if alike and count >= at_least - 1:
+                if count >= at_least and (least <= new).all():
+                    return replace(tables, layers=layers[:count])
+                least = np.minimum(least, new)
         return tables
 
     def _values(self, kind: int, replicas: int) -> Floats:

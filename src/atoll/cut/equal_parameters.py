@@ -9,7 +9,7 @@ from atoll.ir.graph import Graph
 
 def parameter_bytes(graph: Graph) -> tuple[int, ...]:
     """Bytes of constants that each operator reads, as they are stored in the ``.tflite`` file."""
-    return tuple(sum(t.nbytes for t in graph.inputs_of(op) if t.is_constant) for op in graph.operators)
+    return tuple(graph.constant_bytes(operator) for operator in graph.operators)
 
 
 def equal_parameters(graph: Graph, segments: int) -> tuple[int, ...]:

@@ -16,6 +16,9 @@ from atoll.findings import Finding
 from atoll.ir.graph import Graph
 
 SCHEMA = "atoll.partition/1"
+DEVICES = ("any", "pci", "pcie", "usb", "usb2", "usb3")
+"""``pci`` is the runtime's name of ``pcie``; ``usb`` stands for either."""
+MAX_REPLICAS = 1024
 MAX_BYTES = 64 << 20
 """A partition of a million operators has about this size; anything larger is not one."""
 
@@ -28,7 +31,7 @@ class PartitionFile:
     replicas: tuple[int, ...]
     """How many devices take turns on each segment."""
     devices: tuple[str, ...]
-    """The kind of device of each segment (``any``, ``pcie``, ``usb``)."""
+    """The kind of device of each segment, one of :data:`DEVICES`."""
     findings: tuple[Finding, ...] = ()
     """Cuts that the file names by other tensors than those which cross them: edited by hand, and written anew."""
 
@@ -98,11 +101,15 @@ def read_partition(path: str | Path, graph: Graph) -> PartitionFile:
                 )
             piece.append(number[name])
         count = segment.get("replicas", 1)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_REPLICAS:
             raise _malformed(path, f"segment {len(pieces)} has {count!r:.50} replicas")
+        device = segment.get("device", "any")
+        if device not in DEVICES:
+            known = ", ".join(DEVICES)
+            raise _malformed(path, f"segment {len(pieces)} has the device {device!r:.50}, which is none of {known}")
         pieces.append(piece)
         replicas.append(count)
-        devices.append(str(segment.get("device", "any")))
+        devices.append(device)
     try:
         partition = partition_of(graph, pieces, str(document.get("strategy", "file")))
     except PartitionError as error:

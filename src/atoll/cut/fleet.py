@@ -26,11 +26,13 @@ class Fleet:
 
     ``ordered``: segments follow each other along the list (a bus topology); otherwise any segment takes any device.
     ``max_replicas``: how many devices of one kind may share a segment, each taking every r-th item.
+    ``limit``: how many of the devices of an unordered fleet may be used, None for all.
     """
 
     devices: tuple[str, ...]
     ordered: bool = False
     max_replicas: int = 1
+    limit: int | None = None
 
     @classmethod
     def of(cls, count: int, kind: str = "any", max_replicas: int = 1) -> Fleet:
@@ -41,6 +43,11 @@ class Fleet:
     def kinds(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.devices))
 
+    @property
+    def size(self) -> int:
+        """How many devices may be used."""
+        return len(self.devices) if self.limit is None else min(self.limit, len(self.devices))
+
     def layers(self, most: int) -> list[list[Step]]:
         """For the first, second, ... segment (at most ``most``) every step the fleet allows.
 
@@ -49,7 +56,7 @@ class Fleet:
         """
         states: list[State] = [(0,) if self.ordered else (0,) * len(self.kinds)]
         layers = []
-        for _ in range(min(most, len(self.devices))):
+        for _ in range(min(most, self.size)):
             layer = [step for state in states for step in self._steps(state)]
             states = list(dict.fromkeys(step.target for step in layer))
             layers.append(layer)
@@ -62,7 +69,7 @@ class Fleet:
             return [
                 Step(state, kind, r, (*state[:kind], state[kind] + r, *state[kind + 1 :]))
                 for kind, r in itertools.product(range(len(free)), replicas)
-                if r <= free[kind]
+                if r <= free[kind] and sum(state) + r <= self.size
             ]
         steps = []
         for number, kind in enumerate(self.kinds):
@@ -79,7 +86,7 @@ class Goal:
     """What is best, in seconds. ``throughput``: the slowest stage counts, then the number of segments, then the sum.
 
     ``latency``: the sum counts, then the number of segments. ``max_latency`` bounds the sum, ``max_bottleneck`` the
-    slowest stage; ``at_least`` is the smallest number of segments allowed. The search may stop once its result is
+    slowest stage; ``at_least`` and ``at_most`` bound the number of segments. The search may stop once its result is
     proven to be within ``tolerance`` (a fraction) of the best; 0 asks for the optimum itself.
     """
 
@@ -87,4 +94,9 @@ class Goal:
     max_latency: float = math.inf
     max_bottleneck: float = math.inf
     at_least: int = 1
+    at_most: int | None = None
     tolerance: float = 0.0
+
+    def most(self, fleet: Fleet, pieces: int) -> int:
+        """The largest number of segments, of a model of so many pieces that cannot be cut."""
+        return min(fleet.size, pieces, pieces if self.at_most is None else self.at_most)

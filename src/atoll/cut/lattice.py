@@ -24,6 +24,8 @@ class Blocks:
     readers: tuple[tuple[int, ...], ...]
     sources: tuple[Downset, ...]
     """For every block the blocks it reads from directly."""
+    operator_readers: tuple[frozenset[int], ...]
+    """For every operator the blocks that read what it writes; -1 stands for the outputs of the graph."""
 
     @property
     def everything(self) -> Downset:
@@ -32,6 +34,10 @@ class Blocks:
     def operators_of(self, blocks: Downset) -> tuple[int, ...]:
         """Operator indices in execution order."""
         return tuple(i for n in members(blocks) for i in self.operators[n])
+
+    def before(self, operator: int) -> Downset:
+        """The blocks all of whose operators come before one of them in execution order."""
+        return sum(1 << n for n, group in enumerate(self.operators) if group.stop <= operator)
 
     def ready(self, done: Downset) -> list[int]:
         """The blocks that can come next."""
@@ -64,7 +70,21 @@ def blocks_of(graph: Graph) -> Blocks:
             if source is not None and source != block[i]:
                 sources[block[i]] |= 1 << source
                 readers[source].add(block[i])
-    return Blocks(operators, tuple(tuple(sorted(r)) for r in readers), tuple(sources))
+    operator_readers: list[set[int]] = [set() for _ in graph.operators]
+    number = {tensor: i for i, operator in enumerate(graph.operators) for tensor in operator.outputs}
+    for i, operator in enumerate(graph.operators):
+        for tensor in operator.inputs:
+            if tensor in number:
+                operator_readers[number[tensor]].add(block[i])
+    for tensor in graph.outputs:
+        if tensor in number:
+            operator_readers[number[tensor]].add(-1)
+    return Blocks(
+        operators,
+        tuple(tuple(sorted(r)) for r in readers),
+        tuple(sources),
+        tuple(frozenset(r) for r in operator_readers),
+    )
 
 
 def all_downsets(blocks: Blocks, limit: int) -> list[Downset] | None:

@@ -34,27 +34,45 @@ Store = MutableMapping[str, Measured]
 
 
 class Recorder:
-    """Measures each segment once within one search, and knows what the others cost."""
+    """Measures each segment once within one search, and knows what the others cost.
+
+    While ``presuming``, a segment that contains one that failed is taken to fail too, and not measured: what a compiler
+    cannot do with some operators it cannot do with more of them, and otherwise a search would try hundreds. A search
+    that finds nothing sets it to False and tries again.
+    """
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
         self.measured: dict[tuple[int, int], Measured] = {}
+        self.presuming = True
 
     def __call__(self, start: int, end: int) -> float:
-        """Seconds; inf for a segment that failed."""
+        """Seconds; inf for a segment that failed, or is presumed to."""
         if (start, end) not in self.measured:
+            if self.presuming and any(start <= s and e <= end for s, e in self.failures):
+                return math.inf
             self.measured[start, end] = self._measure(start, end)
         found = self.measured[start, end]
         return math.inf if isinstance(found, Failure) else found
 
     @property
     def calls(self) -> int:
-        """How many segments were asked for."""
+        """How many segments were measured."""
         return len(self.measured)
+
+    @property
+    def slowest(self) -> float:
+        """Seconds of the slowest segment so far; 0 when none was measured."""
+        return max((found for found in self.measured.values() if not isinstance(found, Failure)), default=0.0)
 
     @property
     def failures(self) -> dict[tuple[int, int], Failure]:
         return {segment: found for segment, found in self.measured.items() if isinstance(found, Failure)}
+
+    def last_failure(self) -> str:
+        """How many segments failed, and what the last of them said; nothing when none did."""
+        reasons = [failure.reason for failure in self.failures.values()]
+        return f"{len(reasons)} segments failed; the last one said: {reasons[-1]}" if reasons else ""
 
 
 def remembered(measure: Measure, store: Store, key: Callable[[int, int], str]) -> Measure:

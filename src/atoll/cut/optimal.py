@@ -86,7 +86,7 @@ def optimal_cuts(
     Args:
         positions: 0, the places where cutting is allowed, and the number of operators, ascending
             (:func:`atoll.cut.partition.legal_cuts` gives the places).
-        fleet: at most ``len(fleet.devices)`` devices are used.
+        fleet: at most ``fleet.size`` devices are used.
         pinned: places where a cut must be.
         worst: only what is better than this objective is looked for.
 
@@ -96,33 +96,79 @@ def optimal_cuts(
     """
     goal = goal or Goal()
     _require_possible(positions, fleet, goal, pinned)
-    at = np.asarray(positions, dtype=np.intp)
-    pins = np.searchsorted(at, sorted(pinned))
-    quick = bound or _every_cost(cost)
+    problem = _Problem.of(positions, cost, fleet, bound or _every_cost(cost), goal, pinned)
+    path = problem.solve(worst)
+    if path is None:
+        raise _impossible(problem)
+    return _as_cutting(path, positions, fleet)
 
-    def row(tail: int, kind: int) -> Floats:
-        values = np.array(quick(positions[tail], at[tail + 1 :], fleet.kinds[kind]), dtype=np.float64)
-        following = pins[pins > tail]
-        if len(following):  # a segment ends at the next pinned cut, or before
-            values[int(following[0]) - tail :] = math.inf
+
+def possible_cuts(
+    positions: Sequence[int],
+    cost: Cost,
+    fleet: Fleet,
+    *,
+    bound: Bound,
+    goal: Goal,
+    pinned: Sequence[int] = (),
+    worst: float = math.inf,
+) -> Cutting | None:
+    """What :func:`optimal_cuts` finds, or None where what is wanted cannot be had with an objective up to ``worst``.
+
+    Raises:
+        PartitionError: there are too many segments to consider.
+    """
+    if not max(goal.at_least, len(pinned) + 1) <= goal.most(fleet, len(positions) - 1):
+        return None
+    path = _Problem.of(positions, cost, fleet, bound, goal, pinned).solve(worst)
+    return None if path is None else _as_cutting(path, positions, fleet)
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What is to be cut, with the places to cut as the nodes of a search."""
+
+    positions: Sequence[int]
+    at: npt.NDArray[np.intp]
+    """The positions again."""
+    cost: Cost
+    fleet: Fleet
+    quick: Bound
+    goal: Goal
+    pinned: Sequence[int]
+
+    @classmethod
+    def of(
+        cls, positions: Sequence[int], cost: Cost, fleet: Fleet, quick: Bound, goal: Goal, pinned: Sequence[int]
+    ) -> _Problem:
+        return cls(positions, np.asarray(positions, dtype=np.intp), cost, fleet, quick, goal, pinned)
+
+    @property
+    def most(self) -> int:
+        return self.goal.most(self.fleet, len(self.positions) - 1)
+
+    def row(self, tail: int, kind: int) -> Floats:
+        at = self.at[tail + 1 :]
+        values = np.array(self.quick(self.positions[tail], at, self.fleet.kinds[kind]), dtype=np.float64)
+        following = [pin for pin in self.pinned if pin > self.positions[tail]]
+        if following:  # a segment ends at the next pinned cut, or before
+            values[at > min(following)] = math.inf
         return values
 
-    def segment_cost(tail: int, head: int, kind: int) -> float:
-        return cost(positions[tail], positions[head], fleet.kinds[kind])
+    def segment_cost(self, tail: int, head: int, kind: int) -> float:
+        return self.cost(self.positions[tail], self.positions[head], self.fleet.kinds[kind])
 
-    most = min(len(fleet.devices), len(positions) - 1)
-    if len(positions) > _COARSE:
-        worst = min(worst, _coarse(positions, cost, fleet, quick, goal, pinned))
-    try:
-        path = best_path(len(positions), row, segment_cost, fleet, goal, most, worst)
-    except TooManyEdgesError:
-        raise PartitionError(
-            f"the model has {len(positions) - 2} places to cut: too many segments to consider",
-            "Pin some cuts, or allow cuts at fewer places.",
-        ) from None
-    if path is None:
-        raise _impossible(len(positions), row, segment_cost, fleet, goal, most)
-    return _as_cutting(path, positions, fleet)
+    def solve(self, worst: float = math.inf) -> Path | None:
+        nodes = len(self.positions)
+        if nodes > _COARSE:
+            worst = min(worst, _coarse(self))
+        try:
+            return best_path(nodes, self.row, self.segment_cost, self.fleet, self.goal, self.most, worst)
+        except TooManyEdgesError:
+            raise PartitionError(
+                f"the model has {nodes - 2} places to cut: too many segments to consider",
+                "Pin some cuts, or allow cuts at fewer places.",
+            ) from None
 
 
 def arrange(
@@ -167,16 +213,16 @@ _COARSE = 1500
 """From this many places on, a solution at every n-th place is looked for first, to bound the size of the tables."""
 
 
-def _coarse(
-    positions: Sequence[int], cost: Cost, fleet: Fleet, bound: Bound, goal: Goal, pinned: Sequence[int]
-) -> float:
+def _coarse(problem: _Problem) -> float:
+    """The objective of a solution at every n-th place, or inf where there is none."""
+    positions = problem.positions
     step = 4 * len(positions) // _COARSE + 1
-    some = sorted({*positions[::step], positions[-1], *pinned})
-    try:
-        found = optimal_cuts(some, cost, fleet, bound=bound, goal=replace(goal, tolerance=0.05), pinned=pinned)
-    except PartitionError:
+    some = sorted({*positions[::step], positions[-1], *problem.pinned})
+    rough = replace(problem.goal, tolerance=0.05)
+    found = _Problem.of(some, problem.cost, problem.fleet, problem.quick, rough, problem.pinned).solve()
+    if found is None:
         return math.inf
-    return (found.bottleneck if goal.objective == "throughput" else found.latency) * (1 + 1e-9)
+    return (found.bottleneck if problem.goal.objective == "throughput" else found.latency) * (1 + 1e-9)
 
 
 def _every_cost(cost: Cost) -> Bound:
@@ -190,10 +236,15 @@ def _require_possible(positions: Sequence[int], fleet: Fleet, goal: Goal, pinned
             f"the model cannot be cut into {goal.at_least} segments: it has {max(0, places)} places to cut",
             f"Ask for 1 to {max(0, places) + 1} segments.",
         )
-    if max(goal.at_least, len(pinned) + 1) > len(fleet.devices):
+    if max(goal.at_least, len(pinned) + 1) > fleet.size:
         raise PartitionError(
-            f"{max(goal.at_least, len(pinned) + 1)} segments need as many devices, there are {len(fleet.devices)}",
+            f"{max(goal.at_least, len(pinned) + 1)} segments need as many devices, there are {fleet.size}",
             "Ask for fewer segments, pin fewer cuts, or add devices.",
+        )
+    if goal.at_most is not None and max(goal.at_least, len(pinned) + 1) > goal.at_most:
+        raise PartitionError(
+            f"{max(goal.at_least, len(pinned) + 1)} segments are more than the {goal.at_most} allowed",
+            "Ask for fewer segments, pin fewer cuts, or allow more.",
         )
     for cut in pinned:
         if cut not in positions[1:-1]:
@@ -203,22 +254,18 @@ def _require_possible(positions: Sequence[int], fleet: Fleet, goal: Goal, pinned
             )
 
 
-def _impossible(
-    nodes: int,
-    row: Callable[[int, int], Floats],
-    cost: Callable[[int, int, int], float],
-    fleet: Fleet,
-    goal: Goal,
-    most: int,
-) -> PartitionError:
+def _impossible(problem: _Problem) -> PartitionError:
     """What was asked for cannot be had: say what can."""
-    slowest = best_path(nodes, row, cost, fleet, Goal(at_least=goal.at_least), most)
+    goal, fleet = problem.goal, problem.fleet
+    free = Goal(at_least=goal.at_least, at_most=goal.at_most)
+    slowest = replace(problem, goal=free).solve()
     if slowest is None:
         return PartitionError(
-            f"no way to cut the model into {goal.at_least} to {most} segments: each has a segment that is impossible",
+            f"no way to cut the model into {goal.at_least} to {problem.most} segments: each has a segment that is "
+            "impossible",
             "A segment exceeds the device's memory or does not compile; allow more segments or unpin cuts.",
         )
-    quickest = best_path(nodes, row, cost, fleet, Goal("latency", at_least=goal.at_least), most)
+    quickest = replace(problem, goal=replace(free, objective="latency")).solve()
     assert quickest is not None
     wanted = [
         f"{name} of at most {value * 1e3:.3f} ms"
@@ -226,7 +273,7 @@ def _impossible(
         if math.isfinite(value)
     ]
     return PartitionError(
-        f"{' with '.join(wanted)} cannot be met with {len(fleet.devices)} devices",
+        f"{' with '.join(wanted)} cannot be met with {fleet.size} devices",
         f"Possible are a latency of {quickest.latency * 1e3:.3f} ms (then the slowest stage takes "
         f"{quickest.bottleneck * 1e3:.3f} ms) and a slowest stage of {slowest.bottleneck * 1e3:.3f} ms "
         f"(then the latency is {slowest.latency * 1e3:.3f} ms).",

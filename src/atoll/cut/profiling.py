@@ -24,6 +24,8 @@ class Profiled:
 
     cuts: tuple[int, ...]
     seconds: tuple[float, ...]
+    start: tuple[float, ...]
+    """Seconds of the segments that the search began with; inf for one that failed."""
     measurements: int
     """Segments compiled and measured, each counted once."""
     failures: dict[tuple[int, int], Failure]
@@ -56,32 +58,18 @@ def profiled_cuts(
         PartitionError: no cuts were found all of whose segments can be compiled and measured.
     """
     search = _Profiling(positions, Recorder(measure), initial, step)
-    start = search.seconds(search.lengths)
-    best = (tuple(search.lengths), start) if math.isfinite(max(start)) else None
-    possible = [value for value in start if math.isfinite(value)]
-    low = min(possible, default=0.0) if lower is None else lower
-    high = max(possible, default=0.0) if upper is None else upper
-    if best is None:  # the start says nothing about what can be reached: as much as everything in one segment may take
-        high = max(high, sum(possible) * len(start))
-    while high - low > threshold:
-        target = (low + high) / 2
-        lengths = search.under(target)
-        if lengths is None:
-            low = target
-            continue
-        seconds = search.seconds(lengths)
-        high = min(target, max(seconds))
-        if best is None or max(seconds) < max(best[1]):
-            best = (lengths, seconds)
+    lengths = tuple(search.lengths)
+    start = search.seconds(lengths)
+    best = search.bisect(lengths, lower, upper, threshold)
+    if best is None and search.measure.failures:
+        search.measure.presuming, search.lengths = False, [len(positions)] * len(start)  # the longest first
+        best = search.bisect(lengths, lower, upper, threshold)
     if best is None:
-        reasons = [failure.reason for failure in search.measure.failures.values()]
         raise PartitionError(
             f"no way was found to cut the model into {len(start)} segments that can all be compiled and measured",
-            f"{len(reasons)} segments failed; the last one said: {reasons[-1]}"
-            if reasons
-            else "Raise the upper bound.",
+            search.measure.last_failure() or "Raise the upper bound.",
         )
-    return Profiled(search.cuts(best[0]), best[1], search.measure.calls, search.measure.failures)
+    return Profiled(search.cuts(best), search.seconds(best), start, search.measure.calls, search.measure.failures)
 
 
 class _Profiling:
@@ -103,6 +91,41 @@ class _Profiling:
 
     def _cost(self, start: int, end: int) -> float:
         return self.measure(self.positions[start], self.positions[end])
+
+    def bisect(
+        self, initial: Sequence[int], lower: float | None, upper: float | None, threshold: float
+    ) -> Sequence[int] | None:
+        """The best lengths that the search comes across, ``initial`` included; None when there are none."""
+        seconds = self.seconds(initial)
+        best = initial if math.isfinite(max(seconds)) else None
+        possible = [value for value in seconds if math.isfinite(value)]
+        low = min(possible, default=0.0) if lower is None else lower
+        high = max(possible, default=0.0) if upper is None else upper
+        if best is None and upper is None:  # the start does not say what can be reached
+            best = self._first(high)
+            if best is None:
+                return None
+            high = max(self.seconds(best))
+        while high - low > threshold:
+            target = (low + high) / 2
+            if not low < target < high:  # neighbouring numbers
+                break
+            lengths = self.under(target)
+            if lengths is None:
+                low = target
+                continue
+            high = min(target, max(self.seconds(lengths)))
+            if best is None or max(self.seconds(lengths)) < max(self.seconds(best)):
+                best = lengths
+        return best
+
+    def _first(self, target: float) -> Sequence[int] | None:
+        """Lengths that work at all, found by doubling the target; None when there are none."""
+        while True:
+            lengths = self.under(target)
+            if lengths is not None or target >= self.measure.slowest:
+                return lengths  # no segment was too slow: what is left to try fails
+            target = max(2 * target, self.measure.slowest / 1024)
 
     def under(self, target: float) -> tuple[int, ...] | None:
         """Lengths with which every segment takes at most ``target`` seconds, or None."""

@@ -6,7 +6,7 @@ expected; then measurements go to the second, until even optimism promises nothi
 
 What "proven" means: no way to cut is better by more than the tolerance unless some segment costs less than its
 optimistic cost, which is ``CONFIDENCE`` standard deviations below what :mod:`atoll.cut.belief` expects of it, and at
-least the model's cost divided by the spread.
+least the model's cost divided by the spread; or unless a segment works that contains one that failed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def refined_cuts(
         model: ``model(start, end)``: modelled seconds of a segment, inf when it is impossible.
         operators: modelled seconds of each operator by itself.
         measure: compiles and runs one segment; called once at most for each.
-        spread: the factor by which the model may be wrong about an operator, either way.
+        spread: the factor by which the model may be wrong about an operator, either way. A model that is wrong
+            about the first segment by more than that is scaled first; where it turns out to be wrong by more all
+            the same, that is what counts.
         tolerance: the share of the bound within which the result has to be.
         is_over: asked with the number of measurements before each but the first ``segments``; true
             ends the search once one way to cut is measured completely.
@@ -79,12 +81,14 @@ def refined_cuts(
             f"the model cannot be cut into {segments} segments: it has {len(positions) - 2} places to cut",
             f"Ask for 1 to {len(positions) - 1} segments.",
         )
-    search = _Refinement(positions, Belief(positions, model, operators, spread), Recorder(measure), spread)
-    search.fleet, search.at_least = Fleet.of(segments), at_least
+    search = _prepared(positions, model, operators, measure, segments, at_least, spread)
     while True:
         expected = search.best(0.0)
         if expected is None:
-            break
+            if not search.measure.presuming or not search.measure.failures:
+                break
+            search.measure.presuming = False
+            continue
         missing = search.unmeasured(expected)
         known = search.incumbent()
         lower = 0.0
@@ -95,37 +99,64 @@ def refined_cuts(
                 return search.result(known, lower, proven=True)
             missing = search.unmeasured(optimistic)
         if search.measure.calls >= segments and is_over(search.measure.calls):
-            while missing and known is None:  # the effort is spent, but something has to come of it
-                search.look_up(missing)
-                missing, known = search.unmeasured(expected), search.incumbent()
-            if known is None:
-                raise PartitionError(
-                    f"the effort allowed was spent on {search.measure.calls} measurements, before there was a result",
-                    "Measurements are remembered: allow more and run it again, and it goes on from there.",
-                )
-            return search.result(known, lower, proven=False)
+            return search.cut_short(expected, lower)
         search.look_up(missing)
-    reasons = [failure.reason for failure in search.measure.failures.values()]
     raise PartitionError(
         f"no way was found to cut the model into at most {segments} segments that can all be compiled and measured",
-        f"{len(reasons)} segments failed; the last one said: {reasons[-1]}" if reasons else "The model rules all out.",
+        search.measure.last_failure() or "The model rules all out.",
     )
+
+
+def _prepared(
+    positions: Sequence[int],
+    model: Callable[[int, int], float],
+    operators: Sequence[float],
+    measure: Measure,
+    segments: int,
+    at_least: int,
+    spread: float,
+) -> _Refinement:
+    """A search with nothing measured, or one segment; the model is scaled if it is wrong as a whole."""
+    belief = Belief(positions, model, operators, spread)
+    search = _Refinement(positions, belief, Recorder(measure), segments, at_least)
+    factor = search.first_error()
+    if 1 / spread <= factor <= spread:
+        return search
+    scaled = Belief(positions, lambda s, e: factor * model(s, e), [factor * cost for cost in operators], spread)
+    return _Refinement(positions, scaled, search.measure, segments, at_least)
 
 
 class _Refinement:
     """Measured costs by node numbers, and searches over them."""
 
-    fleet: Fleet
-    at_least: int
-
-    def __init__(self, positions: Sequence[int], belief: Belief, measure: Recorder, spread: float) -> None:
-        self.positions, self.belief, self.measure, self._spread = positions, belief, measure, spread
+    def __init__(
+        self,
+        positions: Sequence[int],
+        belief: Belief,
+        measure: Recorder,
+        segments: int,
+        at_least: int,
+    ) -> None:
+        self.positions, self.belief, self.measure = positions, belief, measure
+        self._fleet, self._goal = Fleet.of(segments), Goal(at_least=at_least)
         self._measured: dict[tuple[int, int], float] = {}
         nodes = len(positions)
         self._modelled = np.full((nodes, nodes), math.inf)
         for tail in range(nodes - 1):
             for head in range(tail + 1, nodes):
                 self._modelled[tail, head] = belief.modelled(tail, head)
+
+    def first_error(self) -> float:
+        """By what factor the model is wrong about the segment that it expects to be the slowest of the best cuts.
+
+        It is the first to be measured anyway; 1 when it fails, or there is none.
+        """
+        expected = self.best(0.0)
+        if expected is None:
+            return 1.0
+        slowest = max(expected.edges, key=lambda edge: edge.seconds)
+        seconds = self.measure(self.positions[slowest.tail], self.positions[slowest.head])
+        return seconds / slowest.seconds if 0 < seconds < math.inf and slowest.seconds > 0 else 1.0
 
     def best(self, deviations: float) -> Path | None:
         """The best path when what is not measured costs ``deviations`` standard deviations less than expected."""
@@ -136,12 +167,16 @@ class _Refinement:
             len(self.positions),
             lambda tail, _kind: values[tail, tail + 1 :],
             lambda tail, head, _kind: float(values[tail, head]),
-            self.fleet,
-            Goal(at_least=self.at_least),
-            len(self.fleet.devices),
+            self._fleet,
+            self._goal,
+            len(self._fleet.devices),
         )
 
     def _with_measured(self, values: Floats) -> Floats:
+        if self.measure.presuming:
+            for (tail, head), seconds in self._measured.items():
+                if math.isinf(seconds):  # so will those that contain it
+                    values[: tail + 1, head:] = math.inf
         for segment, seconds in self._measured.items():
             values[segment] = seconds
         return values
@@ -153,24 +188,42 @@ class _Refinement:
             heads = np.flatnonzero(np.isfinite(row))
             if len(heads):
                 expected, deviation = self.belief.predict(tail, heads, row[heads])
-                values[tail, heads] = np.maximum(expected - deviations * deviation, row[heads] / self._spread)
+                values[tail, heads] = np.maximum(expected - deviations * deviation, row[heads] / self.belief.spread)
         return values
 
     def unmeasured(self, path: Path) -> list[tuple[int, int, float]]:
         """(tail, head, expected seconds) of the segments that are not measured."""
         return [(e.tail, e.head, e.seconds) for e in path.edges if (e.tail, e.head) not in self._measured]
 
-    def look_up(self, missing: list[tuple[int, int, float]]) -> None:
+    def look_up(self, missing: list[tuple[int, int, float]]) -> float:
         """Measure the one segment that is expected to take longest: it is the likeliest to refute its path."""
         tail, head, _ = max(missing, key=lambda segment: segment[2])
         seconds = self.measure(self.positions[tail], self.positions[head])
         self._measured[tail, head] = seconds
         if math.isfinite(seconds):
             self.belief.learn(tail, head, seconds)
+        return seconds
 
     def incumbent(self) -> Path | None:
         """The best path of measured segments only."""
         return self._search(self._with_measured(np.full_like(self._modelled, math.inf)))
+
+    def cut_short(self, expected: Path, lower: float) -> Refined:
+        """What there is when the effort is spent; if it is nothing, what is left of the expected path is measured.
+
+        Raises:
+            PartitionError: one of its segments failed.
+        """
+        missing, known = self.unmeasured(expected), self.incumbent()
+        while known is None and math.isfinite(self.look_up(missing)):
+            missing, known = self.unmeasured(expected), self.incumbent()
+        if known is None:
+            raise PartitionError(
+                f"the effort allowed was spent on {self.measure.calls} measurements, before there was a result",
+                "Measurements are remembered: allow more and run it again, and it goes on from there. "
+                + self.measure.last_failure(),
+            )
+        return self.result(known, lower, proven=False)
 
     def result(self, path: Path, lower: float, proven: bool) -> Refined:
         cuts = tuple(self.positions[edge.tail] for edge in path.edges[1:])

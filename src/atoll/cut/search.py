@@ -128,21 +128,24 @@ class _Search:
         return min(slowest * self.replicas, longest)
 
     def next_path(self) -> list[Taken] | None:
-        """The best path under the current values; raises ``lower`` to its objective."""
-        goal = self.goal
+        """The best path under the current values, unless it cannot be better than what is known; raises ``lower`` to
+        its objective."""
+        goal, worst = self.goal, self.worst * (1 + 1e-12)  # sums in another order round differently
         if goal.objective == "latency":
             sums = self._sums(goal.max_bottleneck)
             lengths = sums.at_end(goal.at_least)
             self.lower = max(self.lower, min(lengths))
             limit = min(lengths)
-            return self._shortest(sums, limit) if limit <= goal.max_latency and math.isfinite(limit) else None
+            return (
+                self._shortest(sums, limit) if limit <= min(goal.max_latency, worst) and math.isfinite(limit) else None
+            )
         if self.lower > goal.max_bottleneck:  # proven by `settle_bottleneck`
             return None
         sums = self._sums(self.lower)  # most rounds leave the bottleneck as it is
         if not self._fits(sums):
-            fastest = Tables.fill(self.edges, self.layers, np.maximum, goal.max_bottleneck)
+            fastest = self._tables(np.maximum, goal.max_bottleneck)
             self.lower = max(self.lower, min(fastest.at_end(goal.at_least)))
-            if math.isinf(self.lower):
+            if math.isinf(self.lower) or self.lower > worst:
                 return None
             sums = self._sums(self.lower)
             if not self._fits(sums):
@@ -161,7 +164,10 @@ class _Search:
         return self._shortest(self._sums(self.lower), self.goal.max_latency)
 
     def _sums(self, limit: float) -> Tables:
-        return Tables.fill(self.edges, self.layers, np.add, limit)
+        return self._tables(np.add, limit)
+
+    def _tables(self, combine: np.ufunc, limit: float) -> Tables:
+        return Tables.fill(self.edges, self.layers, combine, limit, self.goal.at_least)
 
     def _fits(self, sums: Tables) -> bool:
         least = min(sums.at_end(self.goal.at_least))
@@ -222,16 +228,16 @@ class _Search:
         """
         proven = self.goal.objective == "latency" or self.lower >= self.worst
         limit = self.lower if self.goal.objective == "throughput" and proven else self.goal.max_bottleneck
-        tables = Tables.fill(self.edges, self.layers, np.add if proven else np.maximum, limit)
+        tables = self._tables(np.add if proven else np.maximum, limit)
         value = tables.through(self.goal.at_least)
         hopeful = ~tables.edges.known & np.isfinite(value)
         if self._best is not None:
             hopeful &= value <= (self._best.latency if proven else self._best.bottleneck)
         count = int(2 ** (self.rounds - _ROUNDS_ALONE))
         best = np.argsort(np.where(hopeful, value, math.inf), axis=None, kind="stable")[:count]
-        for kind, edge in zip(*np.unravel_index(best[hopeful.ravel()[best]], value.shape)):
-            tail, head = int(tables.edges.tail[edge]), int(tables.edges.head[edge])
-            self._ask(self.edges.index(tail, head), int(kind))
+        kinds, edges = np.unravel_index(best[hopeful.ravel()[best]], value.shape)
+        for kind, edge in zip(kinds.tolist(), self.edges.indices(tables.edges, edges).tolist()):
+            self._ask(edge, kind)
 
     def is_known(self, edge: Taken) -> bool:
         return bool(self.edges.known[edge[2], self.edges.index(edge[0], edge[1])])

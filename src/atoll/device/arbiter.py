@@ -34,7 +34,13 @@ _MUTEX_PATIENCE = 5.0
 MOST_URGENT = 100
 """Priorities go from -100 to 100."""
 
-_TICKET = re.compile(r"wait-([0-9]{3})-([0-9]{12})-[0-9]+-[0-9]+\.json")
+PRIORITY_SECONDS = 60.0
+"""What one step of priority is worth: it goes before whoever has waited for up to a minute longer.
+
+So a stream of urgent leases cannot starve the others: priorities that grow by one a minute order any two waiters as
+their times of arrival do, moved by their priorities, and that rank never changes."""
+
+_TICKET = re.compile(r"wait-([0-9]{15})-([0-9]{12})-[0-9]+-[0-9]+\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class Holder:
 @dataclass(frozen=True, slots=True)
 class _Ticket:
     order: tuple[int, int]
+    """Rank and, of equals, number."""
     path: Path
     keys: frozenset[str] | None
     """What it waits for; None (everything) when it was killed before it had said so."""
@@ -116,8 +123,9 @@ class Arbiter:
 
     def holders(self, keys: Iterable[str]) -> dict[str, Holder]:
         """Those of the devices that somebody holds now, and who."""
-        if not self.directory.is_dir():
+        if not self.directory.exists():  # nobody has leased anything yet, and looking makes nothing
             return {}
+        prepare(self.directory)
         with self._mutex():
             return self._holders(keys)
 
@@ -157,7 +165,8 @@ class Arbiter:
     ) -> tuple[int, Sequence[str]]:
         """How many waiters are ahead, and the ``keys`` that none of them wants; may ``remove`` tickets of the dead."""
         tickets = self._tickets()
-        ahead = [t for t in tickets if (t.order < own.order if own else t.order[0] <= -priority)]
+        last = own.order if own else (_rank(priority), sys.maxsize)
+        ahead = [ticket for ticket in tickets if ticket.order < last]
         left = list(keys)
         for ticket in ahead:
             wanted = ticket.keys
@@ -205,8 +214,9 @@ class Arbiter:
 
     def _enqueue(self, keys: Sequence[str], priority: int) -> tuple[_Ticket, Lock]:
         number = 1 + max((ticket.order[1] for ticket in self._known.values()), default=0)
-        name = f"wait-{MOST_URGENT - priority:03}-{number:012}-{os.getpid()}-{threading.get_native_id()}.json"
-        ticket = _Ticket((-priority, number), self.directory / name, frozenset(keys))
+        rank = _rank(priority)
+        name = f"wait-{rank:015}-{number:012}-{os.getpid()}-{threading.get_native_id()}.json"
+        ticket = _Ticket((rank, number), self.directory / name, frozenset(keys))
         # Locked and filled in before anybody can see it; the mutex makes the draft's name ours.
         draft = ticket.path if sys.platform == "win32" else self.directory / "draft"
         lock = try_lock(draft)
@@ -255,7 +265,15 @@ def _read_ticket(path: Path, match: re.Match[str]) -> _Ticket:
         keys = frozenset(map(str, json.loads(read(path))["keys"]))
     except (ValueError, TypeError, KeyError):
         keys = None
-    return _Ticket((int(match[1]) - MOST_URGENT, int(match[2])), path, keys)
+    return _Ticket((int(match[1]), int(match[2])), path, keys)
+
+
+def _rank(priority: int) -> int:
+    """Who comes now with that priority stands behind all lower ranks; milliseconds of the clock that processes share.
+
+    Never negative. That clock begins with the system, as the tickets do: a restart unlocks, and so voids, the old ones.
+    """
+    return round((time.monotonic() + (MOST_URGENT - priority) * PRIORITY_SECONDS) * 1e3)
 
 
 def _discard(ticket: _Ticket, lock: Lock) -> None:

@@ -23,6 +23,9 @@ KERNEL_INIT_FAILED = ctypes.c_void_p(-1).value
 ARENA = (2, 3)
 """``kTfLiteArenaRw`` and ``kTfLiteArenaRwPersistent``: placed when tensors are allocated."""
 
+ALIGNMENT = 64
+"""Bytes by which LiteRT aligns the memory of tensors (``kDefaultTensorAlignment``): kernels may count on it."""
+
 NUMPY_NAMES = {
     1: "float32",
     2: "int32",
@@ -178,10 +181,14 @@ def memory(address: int, size: int) -> memoryview:
     return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B") if size else memoryview(bytearray())
 
 
-def fixed_memory(context: int, index: int) -> memoryview | None:
-    """The bytes of a tensor that stays where it is until tensors are allocated again, else None."""
-    found = tensor(Context.from_address(context).tensors or 0, index)
-    return memory(found.data, found.bytes) if found.allocation_type in ARENA and found.data else None
+def tensor_in(context: int, index: int) -> Tensor:
+    """A tensor of the graph behind the context at that address: a view into the runtime's memory."""
+    return tensor(Context.from_address(context).tensors or 0, index)
+
+
+def data_pointer(tensor: Tensor) -> ctypes.c_void_p:
+    """The tensor's address as the runtime keeps it: to be read and written."""
+    return ctypes.c_void_p.from_buffer(tensor, Tensor.data.offset)
 
 
 def execution_plan(address: int) -> tuple[int, ...]:

@@ -10,24 +10,38 @@ import time
 _PR_SET_TIMERSLACK = 29
 """Linux may delay a thread's timers by its slack to save wake-ups, 50 µs by default (prctl(2))."""
 
-_MARGIN = 20e-6
-"""Seconds that a sleep overshoots with a slack of 1 ns: 23 to 26 µs measured on a 2-core virtual machine. The rest is
-not waited for in a loop: sixteen threads that do are in each other's way."""
+_LATE = 25e-6
+"""Seconds that a sleep takes too long with a slack of 1 ns, to begin with: 9 to 45 µs were measured."""
 
-_threads = threading.local()
+_STEP = 1e-6
+"""By which the estimate follows what a thread observes: up and down equally often, so it tends to the median."""
+
+
+class _Threads(threading.local):
+    late: float = -1.0
+    """Seconds that this thread's sleeps take too long, as estimated; negative before the first."""
+
+
+_threads = _Threads()
 
 
 def wait_until(deadline: float) -> None:
-    """Return when ``time.perf_counter()`` has about reached ``deadline``; the GIL is free meanwhile.
+    """Return when ``time.perf_counter()`` has about reached ``deadline``, as often a little early as a little late.
 
-    Lowers the timer slack of the calling thread for good (Linux; elsewhere sleeps are as exact as they are).
+    The GIL is free meanwhile. There is no loop that waits for the last microseconds: sixteen threads that do are in
+    each other's way. Lowers the timer slack of the calling thread for good (Linux; elsewhere sleeps are as exact as
+    they are).
     """
-    if not hasattr(_threads, "precise"):
-        _threads.precise = _lower_timer_slack()
-    remaining = deadline - time.perf_counter()
-    if remaining > _MARGIN:
-        time.sleep(remaining - _MARGIN)
+    late = _threads.late
+    if late < 0:
+        _lower_timer_slack()
+        late = _threads.late = _LATE
+    remaining = deadline - late - time.perf_counter()
+    if remaining > 0:
+        time.sleep(remaining)
+        _threads.late = late + _STEP if time.perf_counter() > deadline else max(late - _STEP, 0.0)
 
 
-def _lower_timer_slack() -> bool:
-    return sys.platform == "linux" and bool(ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0) == 0)
+def _lower_timer_slack() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)

@@ -20,9 +20,7 @@ import numpy.typing as npt
 
 from atoll.device import capi
 from atoll.errors import AtollError
-
-CUSTOM_OP = "edgetpu-custom-op"
-"""Custom code of a compiled region (`../shared/facts/package.md`)."""
+from atoll.ir import CUSTOM_OP
 
 NODE_NAME = "AtollEdgeTpu"
 """What LiteRT calls a delegate node in its messages."""
@@ -125,7 +123,7 @@ class _Instance:
         # Tensors between fused nodes belong to nobody: LiteRT gives them no memory.
         for index in self._views.keys() - self._inputs - outputs:
             view = self._views[index]
-            view.array = np.zeros(view.shape, view.dtype)
+            view.array = _aligned_zeros(view.shape, view.dtype)
             view.memory = view.array.reshape(-1).view(np.uint8).data
         self._bound = sorted(self._views.keys() & (self._inputs | outputs))
         self._layout = struct.Struct(_pointer_layout(self._bound))
@@ -176,6 +174,13 @@ class _Instance:
         self._memory = (ctypes.c_ubyte * self._layout.size).from_address(base)
         self._addresses = self._layout.unpack_from(self._memory)
         self._base = base
+
+
+def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    memory = np.zeros(size + capi.ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % capi.ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _pointer_layout(indices: Sequence[int]) -> str:

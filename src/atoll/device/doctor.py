@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -12,9 +13,12 @@ from typing import Literal
 from atoll import __version__
 from atoll.device import faults, inventory, leasedir, library, runtime, sysfs
 from atoll.device.arbiter import Arbiter
+from atoll.device.base import EdgeTpu
+from atoll.device.lease import holders
 from atoll.device.real import PCIE_RULES, USB_RULES
 from atoll.device.sysfs import Attached
-from atoll.errors import AtollError
+from atoll.errors import AtollError, DeviceError, UsageError
+from atoll.target.operators import DEFAULT_RUNTIME
 
 State = Literal["ok", "note", "problem"]
 
@@ -41,13 +45,13 @@ class Diagnosis:
         return all(check.state != "problem" for check in self.checks)
 
 
-def diagnose() -> Diagnosis:
-    """Check the whole installation; opens no device."""
+def diagnose(also: Sequence[Check] = ()) -> Diagnosis:
+    """Check the whole installation; opens no device. ``also``: what others have checked, to be solved last."""
     attached = sysfs.attached_devices()
     checks = [_python(), _interpreter(), *_settings()]
     checks += [_attached(attached), *_drivers(attached), *(check for item in attached for check in _device(item))]
     found, said = _library(bool(attached))
-    checks += [*said, _seen(found, attached), _leases()]
+    checks += [*said, _seen(found, attached), *_leases(), *also]
     return Diagnosis(tuple(checks), _versions(found))
 
 
@@ -134,7 +138,12 @@ def _library(needed: bool) -> tuple[runtime.RuntimeLibrary | None, list[Check]]:
     except AtollError as error:
         return None, [Check("runtime", "problem", error.message, error.hint)]
     if found is not None:
-        return found, [Check("runtime", "ok", f"{found.path}: {found.version}")]
+        checks = [Check("runtime", "ok", f"{found.path}: {found.version}")]
+        number = found.runtime_version
+        if number is not None and number < DEFAULT_RUNTIME:
+            finding = f"the runtime has version {number}; what compiler 16 makes by default may need {DEFAULT_RUNTIME}"
+            checks.append(Check("runtime", "note", finding, f"Update it, or compile with -m {number}."))
+        return found, checks
     if needed:
         return None, [Check("runtime", "problem", f"there is no {library.library_name()}", library.install_hint())]
     return None, [Check("runtime", "note", f"there is no {library.library_name()}; virtual devices need none")]
@@ -150,13 +159,21 @@ def _seen(found: runtime.RuntimeLibrary | None, attached: list[Attached]) -> Che
     return Check("devices in use", "ok", f"the runtime sees {len(found.devices)}")
 
 
-def _leases() -> Check:
-    directory = leasedir.lease_directory()
+def _leases() -> list[Check]:
+    """Whether devices can be leased, and whether the environment names devices that make sense."""
+    directory, devices = leasedir.lease_directory(), list[EdgeTpu]()
+    try:
+        devices = list(inventory.edge_tpus())
+    except UsageError as error:
+        return [Check("settings", "problem", error.message, error.hint)]
+    except DeviceError:
+        pass  # what is wrong with the library is told already
     try:
         Arbiter(directory).acquire(["doctor"], 1, timeout=1)["doctor"].release()
+        holders(devices)
     except AtollError as error:
-        return Check("leases", "problem", error.message, error.hint)
-    return Check("leases", "ok", f"in {directory}")
+        return [Check("leases", "problem", error.message, error.hint)]
+    return [Check("leases", "ok", f"in {directory}")]
 
 
 def _versions(found: runtime.RuntimeLibrary | None) -> dict[str, str]:

@@ -68,7 +68,8 @@ def lease(
         count: How many; 1, or all of ``devices`` if these are given.
         bus: ``pcie``, ``usb``, ``usb3`` or ``usb2``; None: any.
         devices: Choose among these only (``usb:0``, a path, a device).
-        priority: -100 to 100; the higher goes first, whenever it came.
+        priority: -100 to 100; the higher goes first, but a step is worth one minute of waiting, so that a stream of
+            urgent leases cannot keep the others waiting for ever.
         timeout: Seconds to wait; 0 fails at once, None waits as long as it takes.
         on_wait: Told once, in a sentence, what the lease waits for.
 

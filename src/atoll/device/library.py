@@ -83,6 +83,8 @@ def require_loadable(path: Path) -> None:
                 f"this Python for {_MACHINES.get(_machine(own), 'another processor')}",
                 install_hint(),
             )
+        if path.stat().st_size < _least_size(head):
+            raise LibraryInvalidError(f"{path} is cut off: its end is missing", "Download or install it again.")
     elif sys.platform == "darwin" and head[:4] not in _MACH_O:
         raise LibraryInvalidError(f"{path} is {_describe(head)}, not a library for macOS", install_hint())
     elif sys.platform == "win32" and not head.startswith(b"MZ"):
@@ -97,6 +99,16 @@ def _head(path: Path) -> bytes:
 def _machine(header: bytes) -> int:
     order = ">" if header[5] == 2 else "<"
     return int(struct.unpack_from(f"{order}H", header, 18)[0])
+
+
+def _least_size(header: bytes) -> int:
+    """Where the table of sections ends, which linkers put last: the loader would crash on what is missing."""
+    order, wide = ">" if header[5] == 2 else "<", header[4] == 2
+    if len(header) < (64 if wide else 52):
+        return 64
+    (table,) = struct.unpack_from(f"{order}{'Q' if wide else 'I'}", header, 40 if wide else 32)
+    size, count = struct.unpack_from(f"{order}HH", header, 58 if wide else 46)
+    return int(table + size * count)
 
 
 def _describe(head: bytes) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from atoll.device.errors import RuntimeTooOldError
 from atoll.errors import DeviceError
-from atoll.formats.darwinn import OPERATOR, VIRTUAL_CHIP, Package, read_package
-from atoll.ir import Model
+from atoll.formats.darwinn import VIRTUAL_CHIP, Package, read_package
+from atoll.ir import CUSTOM_OP, Model
 
 UPDATE = "Update the Edge TPU runtime, or compile the model for an older one (--min-runtime-version)."
 
@@ -16,7 +16,7 @@ def packages(model: Model) -> list[Package]:
     return [
         read_package(operator.custom_options, f"{where}, operator {index}")
         for index, operator in enumerate(model.main.operators)
-        if operator.custom_code == OPERATOR
+        if operator.custom_code == CUSTOM_OP
     ]
 
 

@@ -8,15 +8,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device import capi
-from atoll.device.delegate import CUSTOM_OP, Delegate, Kernel, Node, TensorView
+from atoll.device.delegate import Delegate, Kernel, Node, TensorView
 from atoll.errors import DeviceError, InvalidModelError
 from atoll.formats.tflite import model_bytes
-from atoll.ir import Model, Tensor
+from atoll.ir import CPU_SIGNATURE, CUSTOM_OP, Model, Tensor
 from atoll.ir.subgraph import between, extract
 from atoll.params.skeleton import has_skeletons, restored
-
-CPU_SIGNATURE = "cpu"
-"""Signature of the graph that keeps the original operators of a compiled file."""
 
 RESOLVER = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 """Kernel sets differ by up to 7 steps on one network; results are comparable within one of them only."""
@@ -50,27 +47,33 @@ class Region:
         sources = {view.name: view for view in node.inputs}
         details = self._interpreter.get_input_details()
         self._inputs = [(detail["index"], sources[detail["name"]]) for detail in details]
+        self._shares = False
         self._outputs = [
             (self._interpreter.tensor(detail["index"]), view)
             for detail, view in zip(self._interpreter.get_output_details(), node.outputs)
         ]
-        given = [capi.fixed_memory(tap.context, index) for index, _ in self._inputs]
-        made = [capi.fixed_memory(tap.context, d["index"]) for d in self._interpreter.get_output_details()]
-        self._is_fixed = None not in (*given, *made)
-        self._into = [(place, view) for place, (_, view) in zip(given, self._inputs) if place is not None]
-        self._out_of = [(place, view) for place, (_, view) in zip(made, self._outputs) if place is not None]
+        places = [(index, view) for index, view in self._inputs]
+        places += [(d["index"], view) for d, view in zip(self._interpreter.get_output_details(), node.outputs)]
+        indices = [index for index, _ in places]
+        self._slots = [_Slot(tap.context, index, view) for index, view in places]
+        self._can_share = len(set(indices)) == len(indices) and all(slot.is_fixed for slot in self._slots)
 
     def run(self) -> None:
         """Compute the outputs' arrays from the inputs'."""
-        if not self._is_fixed:
+        for slot in self._slots:
+            if slot.memory is not slot.view.memory:  # it moved
+                self._place()
+                break
+        if self._shares:
+            self._interpreter.invoke()
+        else:
             self._run_anywhere()
-            return
-        # Copying from bytes to bytes takes a fifth of set_tensor, or of making an array and copying that.
-        for place, view in self._into:
-            place[:] = view.memory
-        self._interpreter.invoke()
-        for place, view in self._out_of:
-            view.memory[:] = place
+
+    def _place(self) -> None:
+        possible = [slot.follow() for slot in self._slots]
+        self._shares = self._can_share and all(possible)
+        for slot in self._slots if self._can_share else ():
+            slot.share(self._shares)
 
     def _run_anywhere(self) -> None:
         for index, view in self._inputs:
@@ -78,6 +81,36 @@ class Region:
         self._interpreter.invoke()
         for value, view in self._outputs:
             view.array[...] = value()
+
+
+class _Slot:
+    """An input or output of a region's interpreter, put where the tensor of the interpreter around it is.
+
+    LiteRT never plans a graph's inputs and outputs into memory that other tensors use, nor changes inputs; its kernels
+    ask for the address with every inference. So nothing has to be copied between the two interpreters.
+    """
+
+    __slots__ = ("_address", "_data", "_own", "is_fixed", "memory", "view")
+
+    def __init__(self, context: int, index: int, view: TensorView) -> None:
+        self.view = view
+        self.memory: memoryview | None = None
+        """What the tensor's address was taken from."""
+        tensor = capi.tensor_in(context, index)
+        self.is_fixed = tensor.allocation_type in capi.ARENA and bool(tensor.data)
+        self._data = capi.data_pointer(tensor)
+        self._own = self._data.value
+        self._address = 0
+
+    def follow(self) -> bool:
+        """Take note of where the view is now; whether kernels can work there."""
+        self.memory = self.view.memory
+        self._address = self.view.array.ctypes.data
+        return self.memory.nbytes > 0 and self._address % capi.ALIGNMENT == 0
+
+    def share(self, shared: bool) -> None:
+        """Put the tensor where the view is, or back where it was."""
+        self._data.value = self._address if shared else self._own
 
 
 def _claims_nothing(nodes: Sequence[Node]) -> Kernel:

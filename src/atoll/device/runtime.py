@@ -29,6 +29,9 @@ OPTIONS = {
 }
 """Options of a device and their values (None: a number); the library refuses others without a word."""
 
+PERFORMANCE = {"max": "Max", "standard": "High", "reduced": "Medium"}
+"""Clock settings as the option ``Performance`` calls them (../shared/facts/hardware.md)."""
+
 _FIT = (
     "Take a runtime library built for this LiteRT (github.com/feranick/libedgetpu), or a LiteRT of the library's time."
 )
@@ -111,9 +114,10 @@ def _first_contact(path: str) -> RuntimeLibrary:
         raise _load_failure(path, answer.failure)
     if answer.ending:
         doing = {"load": "while it is loaded", "version": "when asked for its version", "list": "listing devices"}
+        replug = "Unplug and replug USB devices, then try again. " if answer.step == "list" else ""
         raise RuntimeMisfitError(
             f"the Edge TPU runtime {path} {answer.ending} {doing.get(answer.step, '')}".rstrip() + _said(answer),
-            f"Unplug and replug USB devices, then try again. {_FIT}",
+            f"{replug}{_FIT}",
         )
     return RuntimeLibrary(path, answer.version, answer.devices)
 

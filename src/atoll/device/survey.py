@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from atoll.device import inventory, runtime, sysfs
 from atoll.device.base import EdgeTpu
+from atoll.device.errors import LeaseDirectoryError
 from atoll.device.lease import holders
 from atoll.device.sysfs import Attached
 from atoll.device.virtual import VirtualEdgeTpu
@@ -35,7 +36,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All devices; ``problem`` is why real ones cannot be used."""
+    """All devices; ``problem`` is why real ones, or any, cannot be used."""
 
     devices: tuple[DeviceInfo, ...]
     problem: DeviceError | None = None
@@ -46,7 +47,6 @@ def survey(refresh: bool = False) -> Survey:
 
     Raises:
         UsageError: an environment variable that makes no sense.
-        LeaseDirectoryError: the directory of the leases cannot be used.
     """
     if refresh:
         runtime.forget()
@@ -56,7 +56,10 @@ def survey(refresh: bool = False) -> Survey:
     except DeviceError as error:
         problem, usable = error, []
     attached = {item.path: item for item in sysfs.attached_devices()}
-    held = holders(usable)
+    try:
+        held = holders(usable)
+    except LeaseDirectoryError as error:
+        problem, held = problem or error, {}
     counts: dict[str, int] = {}
     found = []
     for device in usable:

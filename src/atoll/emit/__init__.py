@@ -3,11 +3,9 @@
 from atoll.emit.compiled import Compiled, CompiledSegment, caching_token, segment_name
 from atoll.emit.package import region_package
 from atoll.emit.parameters import parameter_blobs, region_skeleton
-from atoll.emit.regions import CPU_SIGNATURE, CUSTOM_OP, with_custom_operators
+from atoll.emit.regions import with_custom_operators
 
 __all__ = [
-    "CPU_SIGNATURE",
-    "CUSTOM_OP",
     "Compiled",
     "CompiledSegment",
     "caching_token",

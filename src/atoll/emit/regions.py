@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from atoll.ir.compiled import CPU_SIGNATURE, CUSTOM_OP
 from atoll.ir.graph import Graph, Model, Operator, Signature
 from atoll.ir.subgraph import boundary, renumbered
-
-CUSTOM_OP = "edgetpu-custom-op"
-"""Custom code of a compiled region (``../shared/facts/package.md``)."""
-CPU_SIGNATURE = "cpu"
-"""Signature of the graph that keeps the original operators, so that the file runs without any delegate."""
 
 
 def with_custom_operators(

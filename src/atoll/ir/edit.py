@@ -11,11 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from atoll.errors import UnsupportedModelError
+from atoll.ir.compiled import CPU_SIGNATURE, is_compiled
 from atoll.ir.graph import Graph, Model, Signature, Tensor
 from atoll.ir.subgraph import between, calls_graphs, extract, renumbered, with_unique_names
-
-CPU_SIGNATURE = "cpu"
-COMPILED = "edgetpu-custom-op"
 
 
 def twin(model: Model) -> int | None:
@@ -23,7 +21,7 @@ def twin(model: Model) -> int | None:
     for signature in model.signatures:
         if signature.key == CPU_SIGNATURE and signature.graph:
             return signature.graph
-    return None if any(operator.custom_code == COMPILED for operator in model.main.operators) else 0
+    return None if is_compiled(model) else 0
 
 
 def edited(model: Model, edit: Callable[[Graph], Graph]) -> Model:

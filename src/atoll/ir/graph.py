@@ -178,6 +178,10 @@ class Graph:
     def outputs_of(self, operator: Operator) -> Iterator[Tensor]:
         return (self.tensors[i] for i in operator.outputs)
 
+    def constant_bytes(self, operator: Operator) -> int:
+        """Bytes of constants that the operator reads, as they are stored in the ``.tflite`` file."""
+        return sum(tensor.nbytes for tensor in self.inputs_of(operator) if tensor.is_constant)
+
     def where(self, index: int) -> str:
         """How messages name operator ``index``: ``#12 CONV_2D 'block_3/conv'`` (after its first output)."""
         operator = self.operators[index]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atoll.ir.edit import COMPILED, twin
+from atoll.ir.compiled import CUSTOM_OP
+from atoll.ir.edit import twin
 from atoll.ir.graph import DType, Graph, Model, Operator, Tensor
 from atoll.learn.errors import UntrainableModelError
 
@@ -60,7 +61,7 @@ def find_tail(model: Model) -> Tail:
     """
     graph = model.main
     norms = [i for i, operator in enumerate(graph.operators) if operator.kind == "L2_NORMALIZATION"]
-    compiled = [i for i, operator in enumerate(graph.operators) if operator.custom_code == COMPILED]
+    compiled = [i for i, operator in enumerate(graph.operators) if operator.custom_code == CUSTOM_OP]
     if len(norms) != 1 and not (not norms and compiled):
         raise _refused(model, NO_L2NORM, f"It has {len(norms)} L2_NORMALIZATION operators; exactly one is needed.")
     tail = next((kinds for kinds in TAILS if _kinds(graph)[-len(kinds) :] == kinds), None)
@@ -105,7 +106,7 @@ def _chained(graph: Graph, first: int) -> bool:
 
 def _check_compiled_norm(model: Model, operator: Operator) -> None:
     """Where the L2 normalisation is inside a compiled operator, find it in the original graph, or by its scale."""
-    if operator.custom_code != COMPILED:
+    if operator.custom_code != CUSTOM_OP:
         return
     output = model.main.tensors[operator.outputs[0]]
     number = twin(model)

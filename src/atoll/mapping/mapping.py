@@ -135,5 +135,6 @@ def _findings(
 
 def _after(graph: Graph, index: int, blocker: int) -> Finding:
     """Why a supported operator is not mapped: the operator it depends on, which is not supported."""
-    why = f"It follows {graph.where(blocker)}, which stays on the CPU, and only one region is mapped."
-    return Finding("one_region", graph.where(index), why, _AFTER, Status.MORE_THAN_ONE.value)
+    follows = graph.where(blocker)
+    why = f"It follows {follows}, which stays on the CPU, and only one region is mapped."
+    return Finding("one_region", graph.where(index), why, _AFTER, Status.MORE_THAN_ONE.value, follows)

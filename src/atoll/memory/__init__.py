@@ -10,7 +10,7 @@ from atoll.memory.plan import (
     ModelPlan,
     Placement,
 )
-from atoll.memory.planner import plan_memory
+from atoll.memory.planner import plan_memory, uncached_operators
 from atoll.memory.reserve import reserve_rows
 from atoll.memory.verify import verify_plan
 
@@ -25,5 +25,6 @@ __all__ = [
     "model_parameters",
     "plan_memory",
     "reserve_rows",
+    "uncached_operators",
     "verify_plan",
 ]

@@ -59,6 +59,15 @@ def plan_memory(
     return MemoryPlan(plans, reserve, chip)
 
 
+def uncached_operators(
+    model: ModelParameters, generation: Generation = DEFAULT, chip: Chip = EDGE_TPU
+) -> frozenset[int]:
+    """The operators whose layers :func:`plan_memory` streams when the model is alone; no places are sought."""
+    rows_per_tile = max(0, chip.rows_per_tile - model.reserve)
+    cached = _select([model], generation, chip.tiles, rows_per_tile)
+    return frozenset(layer.operator for n, layer in enumerate(model.layers) if (0, n) not in cached)
+
+
 def _select(models: Sequence[ModelParameters], generation: Generation, tiles: int, rows_per_tile: int) -> _Places:
     """The layers to cache, dense ones with their places; the others fit anywhere, since they may be split."""
     free = tiles * rows_per_tile

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from atoll.errors import CorruptPackageError, UnsupportedModelError, UsageError
-from atoll.formats.darwinn import OPERATOR, ExecutableKind, Package, read_package
+from atoll.formats.darwinn import ExecutableKind, Package, read_package
 from atoll.formats.darwinn.package import Bytes
 from atoll.formats.tflite import model_bytes, parse_model
+from atoll.ir.compiled import CUSTOM_OP
 from atoll.ir.graph import Buffer, Graph, Model, Operator, Tensor
 from atoll.ir.subgraph import renumbered
 from atoll.params.layout import layout_of
@@ -117,7 +118,7 @@ def restored(model: Model) -> Model:
 
 def _packages(model: Model) -> Iterator[tuple[int, Package]]:
     for index, operator in enumerate(model.main.operators):
-        if operator.custom_code == OPERATOR:
+        if operator.custom_code == CUSTOM_OP:
             where = f"{model.path or 'the model'}: {model.main.where(index)}"
             yield index, read_package(operator.custom_options, where)
 

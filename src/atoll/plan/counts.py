@@ -11,9 +11,12 @@ if TYPE_CHECKING:  # stages never import one another: the search is handed in
 
 
 class Search(Protocol):
-    """The best cuts for a number of devices; ``functools.partial`` of :func:`atoll.cut.optimal.arrange`."""
+    """The best cuts for a number of devices, such as :func:`atoll.cut.optimal.arrange` finds them.
 
-    def __call__(self, devices: int, *, max_replicas: int, whole: bool = False) -> Cutting: ...
+    None for whole copies where a device cannot hold the whole model.
+    """
+
+    def __call__(self, devices: int, *, max_replicas: int, whole: bool = False) -> Cutting | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Plan:
     devices: int
     best: Arrangement
     pipeline: Arrangement
-    copies: Arrangement
+    copies: Arrangement | None
+    """None where a device cannot hold the whole model."""
 
 
 def plan_counts(
@@ -71,7 +75,9 @@ def plan_counts(
         pipeline = _arrangement(search(count, max_replicas=1), max_rate)
         copies = _arrangement(search(count, max_replicas=count, whole=True), max_rate)
         mixture = _arrangement(search(count, max_replicas=count), max_rate)
-        plans.append(Plan(count, max((mixture, pipeline, copies), key=_rank), pipeline, copies))
+        assert pipeline is not None and mixture is not None  # without replicas fewer devices do
+        shapes = (mixture, pipeline) if copies is None else (mixture, pipeline, copies)
+        plans.append(Plan(count, max(shapes, key=_rank), pipeline, copies))
     return tuple(plans)
 
 
@@ -86,7 +92,9 @@ def _rank(arrangement: Arrangement) -> tuple[float, float, int]:
     return arrangement.throughput, -arrangement.latency, -arrangement.devices
 
 
-def _arrangement(cutting: Cutting, max_rate: Callable[[Sequence[Stage]], float] | None) -> Arrangement:
+def _arrangement(cutting: Cutting | None, max_rate: Callable[[Sequence[Stage]], float] | None) -> Arrangement | None:
+    if cutting is None:
+        return None
     rate = 1 / cutting.bottleneck
     if max_rate is not None:
         rate = min(rate, max_rate(cutting.stages))

@@ -18,7 +18,7 @@ _INSTRUCTIONS_READ = "The size of the instruction stream is that in the compiled
 
 def sources(workloads: Sequence[Workload], target: Target, measured: Sequence[Mapping[int, float]]) -> list[str]:
     """How the numbers of a profile came about, a sentence each; ``measured``: ms of operators of the CPU."""
-    texts = [f"Times are modelled (docs/timing.md) with the numbers of {target.name}; no Edge TPU was used."]
+    texts = [f"Modelled with the numbers of {target.name} (docs/timing.md); no Edge TPU was used for that."]
     texts += dict.fromkeys(work.how for work in workloads)
     if any(work.regions for work in workloads):
         read = all(work.instruction_bytes for work in workloads if work.regions)

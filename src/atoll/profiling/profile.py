@@ -11,9 +11,10 @@ from atoll.ir.subgraph import boundary
 from atoll.profiling.evidence import held_out_error, sources
 from atoll.profiling.workload import Workload
 from atoll.report.profile import OperatorProfile, Profile, Run, SegmentProfile
-from atoll.report.trace import modelled_slices, trace_text
+from atoll.report.trace import modelled_slices
 from atoll.target.host import Target
 from atoll.timing import MAX_CLOCK_MHZ, ParameterUse, RegionTiming, Timing, pipeline_timing, price, simulate
+from atoll.traces import Slice
 
 SIMULATED = 1000
 """Inferences of the simulated run."""
@@ -28,8 +29,8 @@ def profile_model(
     *,
     clock_mhz: float = MAX_CLOCK_MHZ,
     measured_cpu: Sequence[Mapping[int, float]] | None = None,
-) -> tuple[Profile, str]:
-    """The profile of a model's segments, one Edge TPU each, and a simulated run of them as a trace file's content.
+) -> tuple[Profile, list[Slice]]:
+    """The profile of a model's segments, one Edge TPU each, and a simulated run of them as slices of a trace.
 
     Args:
         measured_cpu: per segment, ms of the operators that stay on the CPU, as
@@ -74,7 +75,7 @@ def profile_model(
         accuracy=held_out_error(target, len(workloads), clock_mhz, any(work.hosted for work in workloads)),
     )
     names = [[work.graph.where(i) for i in range(len(work.graph.operators))] for work in workloads]
-    return result, trace_text(modelled_slices(timings, names, pipeline.stages, run.spans))
+    return result, modelled_slices(timings, names, pipeline.stages, run.spans)
 
 
 def _segment(work: Workload, timing: Timing, stage_ms: float) -> SegmentProfile:

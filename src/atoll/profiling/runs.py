@@ -29,7 +29,7 @@ class MeasuredRun:
     model: Path
     """Compiled or not."""
     ms: float
-    """Mean latency of an inference, operators on the CPU included, with the parameters cached."""
+    """Latency of an inference, operators on the CPU included, with the parameters cached; 0: yet to be measured."""
     first_ms: float | None = None
     """The first inference after another model was on the chip."""
     original: Path | None = None
@@ -51,9 +51,10 @@ class Fit:
         return self.after_ms / self.run.ms - 1
 
 
-def read_runs(path: str | Path) -> tuple[MeasuredRun, ...]:
+def read_runs(path: str | Path, measure: Callable[[MeasuredRun], MeasuredRun] | None = None) -> tuple[MeasuredRun, ...]:
     """The runs of a JSON file: a list of objects with ``model`` and ``ms``, and if known ``first_ms``, ``original``
-    and ``clock_mhz``. Paths are relative to the file.
+    and ``clock_mhz``. Paths are relative to the file. With ``measure``, which then completes the run, ``ms`` may be
+    left out.
 
     Raises:
         FileAccessError: the file cannot be read; UsageError: it does not hold such a list.
@@ -67,7 +68,11 @@ def read_runs(path: str | Path) -> tuple[MeasuredRun, ...]:
         raise UsageError(f"{path} is not JSON: {error}", _EXAMPLE) from error
     if not isinstance(entries, list) or len(entries) > _MOST_RUNS:
         raise UsageError(f"{path} is not a list of at most {_MOST_RUNS} runs", _EXAMPLE)
-    return tuple(_run(entry, f"{path}: run {number}", Path(path).parent) for number, entry in enumerate(entries))
+    runs = [_run(entry, f"{path}: run {number}", Path(path).parent) for number, entry in enumerate(entries)]
+    for number, run in enumerate(runs):
+        if not run.ms and measure is None:
+            raise UsageError(f"{path}: run {number}: 'ms' is missing", f"{_EXAMPLE} Or measure it: --device.")
+    return tuple(run if run.ms or measure is None else measure(run) for run in runs)
 
 
 def _run(entry: Any, where: str, folder: Path) -> MeasuredRun:
@@ -78,12 +83,12 @@ def _run(entry: Any, where: str, folder: Path) -> MeasuredRun:
         raise UsageError(f"{where}: '{unknown[0]}' is not a known key", f"Known are {', '.join(sorted(_KEYS))}.")
     model, original = (_path(entry, key, where, folder) for key in ("model", "original"))
     ms, first, clock = (_positive(entry, key, where) for key in ("ms", "first_ms", "clock_mhz"))
-    if model is None or ms is None:
-        raise UsageError(f"{where}: '{'ms' if model else 'model'}' is missing", _EXAMPLE)
+    if model is None:
+        raise UsageError(f"{where}: 'model' is missing", _EXAMPLE)
     if clock is not None and clock not in CLOCKS_MHZ:
         known = ", ".join(f"{mhz:g}" for mhz in CLOCKS_MHZ)
         raise UsageError(f"{where}: the Edge TPU has no clock of {clock:g} MHz", f"It has {known}.")
-    return MeasuredRun(model, ms, first, original, clock or MAX_CLOCK_MHZ)
+    return MeasuredRun(model, ms or 0.0, first, original, clock or MAX_CLOCK_MHZ)
 
 
 def _path(entry: dict[str, Any], key: str, where: str, folder: Path) -> Path | None:

@@ -10,8 +10,8 @@ from typing import TypeAlias
 from atoll.device.region import original_source, require_same_origin
 from atoll.emit import CompiledSegment
 from atoll.errors import CorruptPackageError
-from atoll.formats.darwinn import OPERATOR
 from atoll.formats.tflite import read_model
+from atoll.ir.compiled import CUSTOM_OP
 from atoll.ir.graph import Graph, Model
 from atoll.ir.subgraph import between
 from atoll.params import parameter_size
@@ -59,11 +59,6 @@ Source: TypeAlias = "CompiledSegment | Workload | str | Path"
 """A segment that was just compiled, or a compiled file."""
 
 
-def is_compiled(model: Model) -> bool:
-    """Whether a model has an Edge TPU operator."""
-    return any(operator.custom_code == OPERATOR for operator in model.main.operators)
-
-
 def workload(source: Source, original: str | Path | None = None) -> Workload:
     """What a compiled segment or file asks for.
 
@@ -91,7 +86,7 @@ def _of_segment(segment: CompiledSegment) -> Workload:
 
 def _of_file(path: str | Path, original: str | Path | None) -> Workload:
     model = read_model(path)
-    compiled = [operator for operator in model.main.operators if operator.custom_code == OPERATOR]
+    compiled = [operator for operator in model.main.operators if operator.custom_code == CUSTOM_OP]
     source, number = model, 0  # inspecting refuses a file that is not compiled
     if original is not None:
         source = read_model(original)

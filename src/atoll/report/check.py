@@ -63,3 +63,25 @@ def operator_rows(graph: Graph, statuses: Sequence[str]) -> tuple[OperatorRow, .
     first = {name: n for n, name in reversed(list(enumerate(operator.name for operator in graph.operators)))}
     ordered = sorted(counts.items(), key=lambda item: first[item[0][0]])
     return tuple(OperatorRow(name, count, status) for (name, status), count in ordered)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An operator that stays on the CPU for reasons of its own, and those that only stay there because of it."""
+
+    where: str
+    reasons: tuple[Finding, ...]
+    behind: tuple[str, ...]
+    """Operators that the Edge TPU could run but that follow this one, in execution order."""
+
+
+def stops(findings: Sequence[Finding]) -> tuple[Stop, ...]:
+    """The findings of :attr:`CheckReport.findings` by operator, consequences with their cause."""
+    reasons: dict[str, list[Finding]] = {}
+    behind: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.follows:
+            behind.setdefault(finding.follows, []).append(finding.where)
+        else:
+            reasons.setdefault(finding.where, []).append(finding)
+    return tuple(Stop(where, tuple(own), tuple(behind.get(where, ()))) for where, own in reasons.items())

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from atoll.errors import AtollError, CorruptPackageError, InputError, UnsupportedModelError
 from atoll.formats.darwinn import (
-    OPERATOR,
     VIRTUAL_CHIP,
     Base,
     Executable,
@@ -18,6 +17,7 @@ from atoll.formats.darwinn import (
     read_package,
 )
 from atoll.formats.darwinn.package import InstructionTransfer
+from atoll.ir.compiled import CUSTOM_OP
 from atoll.ir.graph import Graph, Model, Operator
 from atoll.ir.subgraph import between
 from atoll.params import pack_layer
@@ -119,10 +119,10 @@ def inspect_model(model: Model, original: Model | None = None) -> InspectReport:
         InputError: the file was not compiled from that original.
     """
     graph, file = model.main, model.path or "the model"
-    compiled = [i for i, operator in enumerate(graph.operators) if operator.custom_code == OPERATOR]
+    compiled = [i for i, operator in enumerate(graph.operators) if operator.custom_code == CUSTOM_OP]
     if not compiled:
         raise UnsupportedModelError(
-            f"{file} is not compiled: it has no {OPERATOR}", "atoll check says what the Edge TPU would run of it."
+            f"{file} is not compiled: it has no {CUSTOM_OP}", "atoll check says what the Edge TPU would run of it."
         )
     regions, problems = [], []
     for index in compiled:
@@ -253,7 +253,7 @@ def _boundary_problems(graph: Graph, indices: Iterable[int], layers: Sequence[La
 def _mapped(compiled: Graph, region: Operator, original: Model) -> tuple[int, ...]:
     """The operators of the original between the region's inputs and outputs."""
     graph, file = original.main, original.path or "the original"
-    if any(operator.custom_code == OPERATOR for operator in graph.operators):
+    if any(operator.custom_code == CUSTOM_OP for operator in graph.operators):
         raise UnsupportedModelError(f"{file} is compiled itself", "Give the model that was compiled.")
     inputs, outputs = ([compiled.tensors[i].name for i in side if i >= 0] for side in (region.inputs, region.outputs))
     known = {tensor.name for tensor in graph.tensors}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 from xml.sax.saxutils import escape
@@ -17,6 +18,8 @@ class PlannedStage:
     end: int
     last_tensor: str
     """The first output of its last operator."""
+    device: str
+    """The kind of Edge TPU, ``any`` where all are alike."""
     replicas: int
     ms: float
     """Per inference on one device, with the host's work."""
@@ -47,9 +50,14 @@ class PlannedUse:
 
     def describe(self) -> str:
         """In a few words: ``2+1+1`` are the devices of the stages."""
+        kinds = [stage.device for stage in self.stages]
         if self.shape in ("single", "copies"):
-            return "whole model" if self.devices == 1 else f"{self.devices} copies"
-        return f"{self.shape} {'+'.join(str(stage.replicas) for stage in self.stages)}"
+            where = "" if kinds[0] == "any" else f" on {kinds[0]}"
+            return ("whole model" if self.devices == 1 else f"{self.devices} copies") + where
+        if kinds[0] == "any":
+            return f"{self.shape} {'+'.join(str(stage.replicas) for stage in self.stages)}"
+        stages = (f"{stage.replicas} {kind}" for stage, kind in zip(self.stages, kinds))
+        return f"{self.shape} {' + '.join(stages)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,17 @@ class PlanRow:
     devices: int
     best: PlannedUse
     pipeline: PlannedUse
-    copies: PlannedUse
+    copies: PlannedUse | None
+    """None where an Edge TPU cannot hold the whole model."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """Rows by number of devices; ``beyond`` continues them by two more, for the answer only."""
+    """Rows by number of devices.
+
+    For the answer only, ``beyond`` continues them by two more; ``more`` has, where the devices are of several kinds,
+    for each kind what two more of it would bring to all of them.
+    """
 
     model: str
     target: str
@@ -72,6 +85,7 @@ class PlanReport:
     beyond: tuple[PlanRow, ...]
     fps: float | None
     how: tuple[str, ...]
+    more: tuple[tuple[str, PlannedUse], ...] = ()
 
     @property
     def fewest(self) -> int | None:
@@ -90,20 +104,25 @@ class PlanReport:
             )
         elif self.fps:
             texts.append(f"{self.fps:g}/s take at least {self.fewest} Edge TPU{'s' * (self.fewest != 1)}.")
+        if self.more:
+            now = self.rows[-1].best
+            return [*texts, *(_two_more(now, then, f"two more on {kind}") for kind, then in self.more)]
         every = {row.devices: row.best for row in (*self.rows, *self.beyond)}
         asked = dict.fromkeys((self.rows[0].devices, self.rows[-1].devices))
-        return [*texts, *(_two_more(every[count], every[count + 2], count) for count in asked)]
+        return [*texts, *(_two_more(every[count], every[count + 2], f"two more than {count}") for count in asked)]
 
     def fields(self) -> dict[str, Any]:
         """For JSON."""
         content = asdict(self)
-        del content["beyond"]
+        del content["beyond"], content["more"]
         return {**content, "fewest": self.fewest, "answer": self.answer()}
 
     def provenance(self) -> list[str]:
         """The sentences that go with every prediction."""
         errors: dict[str, list[str]] = {}
         for row in self.rows:
+            if {stage.device for stage in row.best.stages} != {"any"}:
+                continue  # how() says what is known of devices of different kinds
             errors.setdefault(error_sentence(row.best.accuracy), []).append(str(row.devices))
         return [*self.how, *(f"Error with {', '.join(which)}: {text}." for text, which in errors.items())]
 
@@ -112,11 +131,11 @@ HELPS = 1.05
 """Less than 5 % more is no help worth two devices: the predictions are not that good."""
 
 
-def _two_more(now: PlannedUse, then: PlannedUse, count: int) -> str:
+def _two_more(now: PlannedUse, then: PlannedUse, what: str) -> str:
     gain = then.throughput / now.throughput
     verdict = "yes" if gain >= HELPS else "no"
     return (
-        f"Would two more than {count} help? {verdict.capitalize()}: {then.throughput:.1f}/s instead of "
+        f"Would {what} help? {verdict.capitalize()}: {then.throughput:.1f}/s instead of "
         f"{now.throughput:.1f}/s ({gain - 1:+.0%}), latency {then.latency_ms:.2f} instead of {now.latency_ms:.2f} ms."
     )
 
@@ -138,55 +157,84 @@ def rows(report: PlanReport) -> list[tuple[str, ...]]:
             " ".join(f"{stage.use:.0%}" for stage in row.best.stages),
             f"{row.best.off_chip_bytes:,}",
             f"{row.pipeline.throughput:.1f}",
-            f"{row.copies.throughput:.1f}",
+            f"{row.copies.throughput:.1f}" if row.copies else "-",
         )
         for row in report.rows
     ]
 
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 640, 360, 70, 50, 50
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 60, 20, 60, 50
 _COLOURS = (("best", "#1b6ca8"), ("pipeline", "#e08e0b"), ("copies", "#6a994e"))
+_HALO = ' paint-order="stroke" stroke="white" stroke-width="3"'
+"""Keeps text readable where a line crosses it."""
+_NAMES = {"best": "best", "pipeline": "pipeline only", "copies": "copies only"}
 
 
 def chart(report: PlanReport) -> str:
     """Inferences per second by number of devices, as SVG: the best, pipelines and copies, and the wanted rate."""
-    most = max([report.fps or 0.0, *(row.best.throughput for row in report.rows)]) * 1.05
-    step = (_WIDTH - _LEFT - 20) / len(report.rows)
+    ticks = round_ticks(max([report.fps or 0.0, *(row.best.throughput for row in report.rows)]))
     base = _HEIGHT - _BOTTOM
-    scale = (base - _TOP) / most
-
+    scale = (base - _TOP) / ticks[-1]
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
         f'font-size="12"><rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        _text(_LEFT, 20, f"{report.model} on {report.target}: inferences/s (modelled)"),
-        _text(_WIDTH / 2, _HEIGHT - 12, "Edge TPUs"),
+        _text(_LEFT, 20, f"{_shortened(report.model)} on {report.target}: inferences/s (modelled)", size=13),
+        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 12, "Edge TPUs", "middle"),
     ]
     for n, (name, colour) in enumerate(_COLOURS):
-        parts.append(f'<rect x="{_LEFT + 90 * n}" y="28" width="10" height="10" fill="{colour}"/>')
-        parts.append(_text(_LEFT + 14 + 90 * n, 37, name))
-    for tick in range(5):
-        value = most * tick / 4
+        parts.append(f'<rect x="{_LEFT + 120 * n}" y="30" width="10" height="10" fill="{colour}"/>')
+        parts.append(_text(_LEFT + 15 + 120 * n, 39, _NAMES[name]))
+    for value in ticks:
         y = base - value * scale
-        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - 20}" y2="{y:.1f}" stroke="#ddd"/>')
-        parts.append(_text(8, y + 4, f"{value:.4g}"))
-    for number, row in enumerate(report.rows):
-        x = _LEFT + step * number
-        parts.append(_text(x + step / 2 - 4, base + 16, str(row.devices)))
-        for n, (name, colour) in enumerate(_COLOURS):
-            use: PlannedUse = getattr(row, name)
-            height = use.throughput * scale
-            parts.append(
-                f'<rect x="{x + step * (0.1 + 0.27 * n):.1f}" y="{base - height:.1f}" width="{step * 0.25:.1f}" '
-                f'height="{height:.1f}" fill="{colour}"><title>{name}: {use.throughput:.1f}/s</title></rect>'
-            )
+        colour = "#ddd" if value else "#555"
+        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}" stroke="{colour}"/>')
+        parts.append(_text(_LEFT - 8, y + 4, f"{value:g}", "end"))
     if report.fps:
         y = base - report.fps * scale
-        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - 20}" y2="{y:.1f}" stroke="#c1121f"/>')
-        parts.append(_text(_WIDTH - 90, y - 4, f"{report.fps:g}/s wanted"))
+        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}" stroke="#c1121f"/>')
+        parts.append(_text(_LEFT + 4, y - 4, f"{report.fps:g}/s wanted", colour="#c1121f"))
+    step = (_WIDTH - _LEFT - _RIGHT) / len(report.rows)
+    for number, row in enumerate(report.rows):
+        parts += _bars(row, _LEFT + step * number, step, base, scale)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _text(x: float, y: float, text: str) -> str:
+def round_ticks(most: float) -> list[float]:
+    """0 and up to ``most`` or just beyond it, in four to ten steps of 1, 2 or 5 times a power of ten."""
+    rough = most / 4 if most > 0 else 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = max(factor * power for factor in (1, 2, 5) if factor * power <= rough * (1 + 1e-9))
+    return [float(f"{step * n:.12g}") for n in range(math.ceil(most / step * (1 - 1e-9)) + 1)]
+
+
+def _bars(row: PlanRow, left: float, step: float, base: float, scale: float) -> list[str]:
+    """The three bars of a number of devices, with the number below; the rate of the best stands above it."""
+    bar = min(0.27 * step, 40.0)
+    first = left + (step - 3 * bar) / 2
+    parts = [_text(left + step / 2, base + 16, str(row.devices), "middle")]
+    for n, (name, colour) in enumerate(_COLOURS):
+        use: PlannedUse | None = getattr(row, name)
+        if use is None:
+            continue
+        height = use.throughput * scale
+        parts.append(
+            f'<rect x="{first + n * bar:.1f}" y="{base - height:.1f}" width="{bar * 0.92:.1f}" '
+            f'height="{height:.1f}" fill="{colour}"><title>{name}: {use.throughput:.1f}/s</title></rect>'
+        )
+    parts.append(
+        _text(first + 0.46 * bar, base - row.best.throughput * scale - 4, f"{row.best.throughput:.3g}", "middle", 10)
+    )
+    return parts
+
+
+def _shortened(name: str) -> str:
+    """The end of a long path, so that the title fits."""
+    return name if len(name) <= 48 else f"…{name[-47:]}"
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, colour: str = "black") -> str:
     # What XML cannot hold even escaped (control characters in a file name) is shown as a question mark.
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return f'<text x="{x:.1f}" y="{y:.1f}">{escape(shown)}</text>'
+    shown = escape("".join(c if c.isprintable() else "?" for c in text))
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{_HALO}>{shown}</text>'
+    )

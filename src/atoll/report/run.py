@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atoll.report.agreement import Agreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +25,23 @@ class SegmentReport:
     output_bytes: int
     mean_ms: float
     p95_ms: float
+    modelled_ms: float | None
+    """What the Edge TPU alone is modelled to take; None without a target."""
     share_of_bottleneck: float
-    """This stage's mean time over that of the slowest stage."""
+    """This stage's time per inference, with all its devices, over that of the slowest stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """An output that is not that of the uncut model on the CPU."""
+
+    inference: int
+    output: str
+    count: int
+    """Values that differ, of ``size``."""
+    size: int
+    most: float
+    """The largest difference, in steps of the output's type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +50,12 @@ class RunReport:
 
     model: str
     strategy: str
+    compiler: str
     inferences: int
     verified: int
-    """How many of the first outputs were compared, and found equal, to those of the uncut model."""
+    """How many of the first outputs were compared with those of the uncut model."""
+    deviations: tuple[Deviation, ...]
+    """The outputs that differed: none on virtual devices, where that is an error."""
     first_result_s: float
     """From the first push to the first result."""
     wall_s: float
@@ -42,9 +63,14 @@ class RunReport:
     """Inferences per second, from the first push to the last result."""
     ideal_throughput: float
     """Inferences per second that the slowest stage alone would allow."""
+    advice: str
+    """What limits the throughput, and what would help."""
     times: str
     """What the times are times of."""
+    interpreters_per_device: int
     segments: tuple[SegmentReport, ...]
+    agreements: tuple[Agreement, ...] = ()
+    """What the vendor's compiler says of each segment, beside our prediction."""
 
     @property
     def efficiency(self) -> float:
@@ -53,7 +79,7 @@ class RunReport:
     @property
     def bottleneck(self) -> int:
         """Index of the slowest segment."""
-        return max(range(len(self.segments)), key=lambda i: self.segments[i].mean_ms)
+        return max(range(len(self.segments)), key=lambda i: self.segments[i].share_of_bottleneck)
 
     def fields(self) -> dict[str, Any]:
         """For JSON."""
@@ -62,6 +88,11 @@ class RunReport:
 
 COLUMNS = ("segment", ">on TPU", ">on-chip", ">off-chip", ">input", ">output", ">time", ">of slowest")
 """The second is operators on the Edge TPU of operators in the segment."""
+
+
+def columns(report: RunReport) -> tuple[str, ...]:
+    """The titles of :func:`rows`."""
+    return (*COLUMNS, *([">modelled"] if _modelled(report) else []))
 
 
 def rows(report: RunReport) -> list[tuple[str, ...]]:
@@ -76,9 +107,43 @@ def rows(report: RunReport) -> list[tuple[str, ...]]:
             size(segment.output_bytes),
             f"{segment.mean_ms:.2f} ms",
             f"{segment.share_of_bottleneck:.0%}",
+            *([f"{segment.modelled_ms:.3f} ms"] if segment.modelled_ms is not None else []),
         )
         for index, segment in enumerate(report.segments)
     ]
+
+
+LATE = 1.05
+"""A virtual device that takes this many times as long as it should is not in real time."""
+
+
+def not_in_real_time(report: RunReport) -> list[int]:
+    """Segments whose kernels take longer on this CPU than the Edge TPU is modelled to take."""
+    return [
+        number
+        for number, segment in enumerate(report.segments)
+        if segment.modelled_ms is not None and segment.mean_ms > LATE * segment.modelled_ms
+    ]
+
+
+def _modelled(report: RunReport) -> bool:
+    return all(segment.modelled_ms is not None for segment in report.segments)
+
+
+def proof(report: RunReport) -> str:
+    """Whether the outputs are right."""
+    if not report.verified:
+        return "Outputs were not compared: give the uncompiled model with --original."
+    first = f"Outputs of the first {report.verified} inferences"
+    if not report.deviations:
+        return (
+            f"{first} equal those of the uncut model bit for bit (both on LiteRT's built-in kernels, without XNNPACK)."
+        )
+    worst = max(report.deviations, key=lambda item: item.most)
+    return (
+        f"{first} differ from those of the uncut model on this CPU by at most {worst.most:g} steps ('{worst.output}', "
+        f"{worst.count} of {worst.size} values of inference {worst.inference}). The chip's arithmetic is its own."
+    )
 
 
 def size(count: int) -> str:

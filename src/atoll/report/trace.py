@@ -1,84 +1,12 @@
-"""What happened when, measured or modelled → Chrome trace events, for ui.perfetto.dev and chrome://tracing."""
+"""A simulated run of modelled segments → slices of a Chrome trace."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from atoll.run.trace import Trace
 from atoll.timing import OperatorTiming, PipelineStage, RegionTiming, Span, Timing
-
-HOST, DEVICE, BUS = "host", "Edge TPUs", "buses"
-"""Groups of lanes; each has a lane per segment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Something that takes time in one lane; slices of a lane do not overlap."""
-
-    group: str
-    lane: str
-    name: str
-    begin_ms: float
-    duration_ms: float
-    details: dict[str, Any] = field(default_factory=dict)
-
-
-def trace_text(slices: Iterable[Slice]) -> str:
-    """The file's content: the JSON object of the Trace Event Format.
-
-    Groups are shown as processes and lanes as threads, both in the order of their first slice.
-    """
-    groups: dict[str, dict[str, int]] = {}
-    events: list[dict[str, Any]] = []
-    for item in slices:
-        lanes = groups.setdefault(item.group, {})
-        lane = lanes.setdefault(item.lane, len(lanes) + 1)
-        events.append(
-            {
-                "name": item.name,
-                "cat": item.group,
-                "ph": "X",
-                "ts": item.begin_ms * 1e3,
-                "dur": item.duration_ms * 1e3,
-                "pid": list(groups).index(item.group) + 1,
-                "tid": lane,
-                "args": item.details,
-            }
-        )
-    return json.dumps({"traceEvents": [*_names(groups), *events], "displayTimeUnit": "ms"})
-
-
-def _names(groups: dict[str, dict[str, int]]) -> Iterator[dict[str, Any]]:
-    for pid, (group, lanes) in enumerate(groups.items(), start=1):
-        yield _metadata("process_name", pid, 0, name=group)
-        yield _metadata("process_sort_index", pid, 0, sort_index=pid)
-        for lane, tid in lanes.items():
-            yield _metadata("thread_name", pid, tid, name=lane)
-            yield _metadata("thread_sort_index", pid, tid, sort_index=tid)
-
-
-def _metadata(kind: str, pid: int, tid: int, **arguments: str | int) -> dict[str, Any]:
-    return {"name": kind, "ph": "M", "pid": pid, "tid": tid, "args": arguments}
-
-
-def measured_slices(trace: Trace) -> list[Slice]:
-    """What the stages of a real run did; times from the first event."""
-    events = sorted(trace.events, key=lambda event: event.begin)
-    return [
-        Slice(
-            DEVICE,
-            f"segment {event.segment} replica {event.replica}",
-            f"item {event.item}",
-            (event.begin - events[0].begin) / 1e6,
-            (event.end - event.begin) / 1e6,
-            {"item": event.item},
-        )
-        for event in events
-    ]
+from atoll.traces import BUS, DEVICE, HOST, Slice
 
 
 def modelled_slices(

@@ -92,7 +92,7 @@ class Site:
         values, data = self.integers(position), self.input(0)
         if values is None or data is None or not data.shape:
             return ()
-        return tuple(int(axis) for axis in np.unique(values % len(data.shape)))
+        return tuple(sorted({int(axis) for axis in (values % len(data.shape)).ravel()}))
 
 
 Check = Callable[[Site], str | None]

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +87,9 @@ class VendorCompiler:
         seconds: int = SECONDS,
         search: bool = True,
         stop: threading.Event | None = None,
+        all_regions: bool = False,
     ) -> VendorResult:
-        """Compile one file into ``directory``.
+        """Compile one file into ``directory``; with ``all_regions`` every supported part, not only the first.
 
         When it fails for a reason that an earlier stop may avoid, it is asked once more with ``--search_delegate``
         (from version 16 on), unless ``search`` is False. Setting ``stop`` ends it, from any thread.
@@ -100,6 +101,7 @@ class VendorCompiler:
         begin = time.monotonic()
         command = [self.path, "-s", "-o", str(directory), "-t", str(seconds)]
         command += ["-m", str(min_runtime)] if min_runtime is not None else []
+        command += ["-a"] if all_regions else []
         text, searched = "", False
         for extra in ([], ["-d"]) if search and self._can_search else ([],):
             searched = bool(extra)
@@ -131,6 +133,9 @@ def find_compiler(chosen: str | None = None) -> VendorCompiler | None:
         return None
     if named:
         path = shutil.which(named)
+        if path is None and Path(named).exists():
+            what = "is a directory" if Path(named).is_dir() else "is not executable"
+            raise CompilerInvalidError(f"{named} {what}, so it is not the vendor's compiler", INSTALL)
         if path is None:
             raise CompilerMissingError(f"there is no vendor compiler '{named}'", INSTALL)
         return _examine(path)
@@ -156,16 +161,31 @@ def compile_all(
     min_runtime: int | None = None,
     seconds: int = SECONDS,
     jobs: int | None = None,
+    all_regions: bool = False,
+    on_result: Callable[[int], object] = int,
 ) -> list[VendorResult]:
     """Compile several files (the segments of a model), ``jobs`` at a time (default: one for each core).
 
+    ``on_result`` is told how many are done.
+
     Raises:
-        CompilerFailedError: the first failure in the order of ``models``; those not begun are not begun.
+        CompilerFailedError: the first failure; those under way are ended, the others not begun.
     """
     stop = threading.Event()
+    compile_one = functools.partial(
+        compiler.compile,
+        directory=directory,
+        min_runtime=min_runtime,
+        seconds=seconds,
+        stop=stop,
+        all_regions=all_regions,
+    )
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        running = [pool.submit(compiler.compile, model, directory, min_runtime, seconds, stop=stop) for model in models]
+        running = [pool.submit(compile_one, model) for model in models]
         try:
+            for done, future in enumerate(as_completed(running), start=1):
+                future.result()
+                on_result(done)
             return [future.result() for future in running]
         except BaseException:  # Ctrl-C, too
             stop.set()
@@ -180,6 +200,9 @@ class _OwnCommandError(CompilerInvalidError):
 @functools.lru_cache(maxsize=32)
 def _examine(path: str) -> VendorCompiler:
     """Ask the command for its version. A Python program names the modules it loads, and so gives ours away."""
+    own = f"{path} is atoll's own command, not the vendor's compiler"
+    if _is_script_of_ours(path):
+        raise _OwnCommandError(own, INSTALL)
     try:
         environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
         done = subprocess.run(
@@ -200,11 +223,21 @@ def _examine(path: str) -> VendorCompiler:
         ) from error
     match = re.search(r"Edge TPU Compiler version ([0-9]{1,9}(?:\.[0-9]{1,12}){1,3})", done.stdout)
     if re.search(r"\batoll\.", done.stderr):
-        raise _OwnCommandError(f"{path} is atoll's own command, not the vendor's compiler", INSTALL)
+        raise _OwnCommandError(own, INSTALL)
     if match is None or done.returncode:
         said = [*(done.stdout + done.stderr).strip().splitlines(), "nothing"][0][:80]
         raise CompilerInvalidError(f"{path} is not the vendor's compiler: it says {said!r}", INSTALL)
     return VendorCompiler(path, match[1])
+
+
+def _is_script_of_ours(path: str) -> bool:
+    """Whether it is the script that pip wrote for our command: known without the 0.5 s of running it."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(2048)
+    except OSError:
+        return False  # running it says why
+    return head.startswith(b"#!") and b"from atoll.cli.vendor_tools import" in head
 
 
 def _run(command: list[str], seconds: float, stop: threading.Event) -> tuple[int, str]:

@@ -27,3 +27,9 @@ class CompilerTimeoutError(CompilerFailedError):
     """The vendor's compiler took too long."""
 
     exit_code = 113
+
+
+class CompilerResultError(CompilerFailedError):
+    """The vendor's compiler says that it succeeded, and its file does not fit the model."""
+
+    exit_code = 114

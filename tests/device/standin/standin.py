@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,10 @@ _open: dict[int, Any] = {}
 
 
 def create(arguments: str) -> int:
-    """ "TYPE PATH OPTIONS" -> the address of a TfLiteDelegate that runs the model STANDIN_MODEL."""
+    """ "TYPE PATH OPTIONS" -> the address of a TfLiteDelegate that runs a model.
+
+    STANDIN_MODEL names its file (a pattern), or those of several devices: DEVICE=FILE,DEVICE=FILE.
+    """
     from atoll.device import VirtualEdgeTpu
     from atoll.device.region import Region
     from atoll.errors import DeviceError
@@ -19,7 +23,7 @@ def create(arguments: str) -> int:
 
     kind, path, options = arguments.split(" ", 2)
     _note(event="create", type=kind, path=path, options=options)
-    delegate = VirtualEdgeTpu().delegate(read_model(Path(os.environ["STANDIN_MODEL"])))
+    delegate = VirtualEdgeTpu().delegate(read_model(_file(path)))
     if os.environ.get("STANDIN_FAIL") == "fail_invoke":
 
         def broken(_: Region) -> None:
@@ -29,6 +33,14 @@ def create(arguments: str) -> int:
     address = delegate._get_native_delegate_pointer()
     _open[address] = delegate
     return address
+
+
+def _file(device: str) -> Path:
+    setting = os.environ["STANDIN_MODEL"]
+    if "=" in setting:
+        setting = dict(item.split("=") for item in setting.split(","))[device]
+    (found,) = glob.glob(setting)
+    return Path(found)
 
 
 def free(arguments: str) -> int:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from atoll.formats.darwinn import (
-    OPERATOR,
     Base,
     ExecutableKind,
     InstructionTransfer,
@@ -21,6 +20,7 @@ from atoll.formats.darwinn import (
     write_package,
 )
 from atoll.formats.tflite import read_model
+from atoll.ir import CUSTOM_OP
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs the vendor's files in ../shared/data")
@@ -39,9 +39,9 @@ def packages(golden) -> list[tuple[dict, Package, memoryview]]:
     found = []
     for subgraph in golden["subgraphs"]:
         operator = operators[subgraph["custom_op_index"]]
-        assert operator.custom_code == OPERATOR
+        assert operator.custom_code == CUSTOM_OP
         found.append((subgraph, read_package(operator.custom_options), operator.custom_options))
-    assert len(found) == sum(operator.custom_code == OPERATOR for operator in operators)
+    assert len(found) == sum(operator.custom_code == CUSTOM_OP for operator in operators)
     return found
 
 

@@ -1,7 +1,6 @@
 """Edge TPU packages (``DWN1``): custom options of an ``edgetpu-custom-op`` ⇄ :class:`Package`."""
 
 from atoll.formats.darwinn.package import (
-    OPERATOR,
     VIRTUAL_CHIP,
     Address,
     Base,
@@ -31,7 +30,6 @@ from atoll.formats.darwinn.reader import read_package
 from atoll.formats.darwinn.writer import write_package
 
 __all__ = [
-    "OPERATOR",
     "VIRTUAL_CHIP",
     "Address",
     "Base",

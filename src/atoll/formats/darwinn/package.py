@@ -19,9 +19,6 @@ Bytes: TypeAlias = "bytes | memoryview"
 VIRTUAL_CHIP = "atoll-virtual"
 """Chip name of the packages made here. The runtime compares it with ``beagle`` and refuses anything else."""
 
-OPERATOR = "edgetpu-custom-op"
-"""Custom code of the operator that carries a package."""
-
 
 class ExecutableKind(enum.IntEnum):
     """What an executable is for. The runtime takes the last two as a pair with one token."""

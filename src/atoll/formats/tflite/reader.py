@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +78,8 @@ def _appendix(data: memoryview) -> Buffer | None:
     end_record = b"PK\5\6"
     if end_record not in bytes(data[-(2**16 + 22) :]):  # it ends with a comment of at most 64 KiB
         return None
+    import zipfile  # late: most models have no archive
+
     try:
         with zipfile.ZipFile(_File(data)) as archive:
             start = min((item.header_offset for item in archive.infolist()), default=archive.start_dir)

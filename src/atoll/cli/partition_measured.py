@@ -1,0 +1,387 @@
+"""``atoll partition --measure``: a model, a compiler and one device → cuts that are best as measured."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from atoll.cli.output import print_json, table
+from atoll.errors import UsageError
+
+if TYPE_CHECKING:
+    from atoll.cut import Failure, Refined
+    from atoll.cut.measurements import Measured
+    from atoll.device import EdgeTpu
+    from atoll.ir.graph import Model
+    from atoll.measuring import Look, Measuring, Meter, SegmentCompiler
+    from atoll.planning import SegmentCosts
+    from atoll.target.host import Target
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+MODEL = "model"
+"""The device that is none: the timing model."""
+_WITH_MEASURE = ("device", "budget", "tolerance", "compiler", "store", "timeout")
+_ALSO = ("measure", "model", "tpus", "exactly", "bus", "target", "output", "as_json", "quiet")
+_SHOWN_FAILURES = 5
+
+
+def device_option(function: _F) -> _F:
+    """``--device``, as :func:`choose_devices` understands it."""
+    text = f"usb, pci:0, a path, or {MODEL}: the timing model.  [default: a real one if there is one, else {MODEL}]"
+    return click.option("--device", metavar="SPEC", help=text)(function)
+
+
+def store_option(function: _F) -> _F:
+    """``--store``."""
+    text = "Where measurements are kept.  [default: ~/.cache/atoll/measurements.json]"
+    return click.option("--store", metavar="FILE", help=text)(function)
+
+
+def timeout_option(function: _F) -> _F:
+    """``--timeout``."""
+    text = "Seconds that --compiler may take for one segment."
+    seconds = click.IntRange(1, 10**6)
+    return click.option("--timeout", metavar="S", type=seconds, default=180, show_default=True, help=text)(function)
+
+
+def with_measuring(function: _F) -> _F:
+    """``atoll partition`` with the option ``--measure`` and those that go with it: it then does what is done here."""
+
+    @functools.wraps(function)
+    def command(**given: Any) -> None:
+        own = {name: given.pop(name) for name in _WITH_MEASURE}
+        measure = given.pop("measure")
+        context = click.get_current_context()
+        for name, option in ((p.name, p.opts[-1]) for p in context.command.params):
+            chosen = context.get_parameter_source(str(name)) is click.core.ParameterSource.COMMANDLINE
+            if chosen and measure and name not in (*_WITH_MEASURE, *_ALSO):
+                raise UsageError(
+                    f"{option} does not go with --measure",
+                    "It looks for the cuts whose slowest segment is the quickest, and for nothing else.",
+                )
+            if chosen and not measure and name in _WITH_MEASURE:
+                raise UsageError(f"{option} is about measuring", "Give --measure too.")
+        if measure:
+            _partition(**{name: given[name] for name in _ALSO if name != "measure"}, **own)
+        else:
+            function(**given)
+
+    options = [
+        click.option("--measure", is_flag=True, help="Compile and measure the segments that the search asks for."),
+        device_option,
+        click.option("--budget", metavar="MIN", type=click.FloatRange(0, min_open=True), help="Minutes to measure."),
+        click.option(
+            "--tolerance",
+            metavar="PCT",
+            type=click.FloatRange(0, 100),
+            default=2.0,
+            show_default=True,
+            help="Measure until the cuts are proven to be within this of the best.",
+        ),
+        click.option("--compiler", metavar="PATH", help="Any with the vendor's command line.  [default: atoll's]"),
+        timeout_option,
+        store_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command  # type: ignore[return-value]
+
+
+def _partition(
+    model: str,
+    tpus: int | None,
+    exactly: bool,
+    bus: str | None,
+    target: str | None,
+    output: str | None,
+    as_json: bool,
+    quiet: bool,
+    device: str | None,
+    budget: float | None,
+    tolerance: float,
+    compiler: str | None,
+    timeout: int,
+    store: str | None,
+) -> None:
+    if tpus is None:
+        raise UsageError("the number of Edge TPUs is not given", "atoll partition MODEL --tpus 4 --measure.")
+    from atoll.check import require_compilable
+    from atoll.cli.fleets import TARGETS, load_host
+    from atoll.cut import partition_at, refined_cuts, write_partition
+    from atoll.planning import SegmentCosts, cut_places
+    from atoll.toolchain import load
+
+    devices = choose_devices(device)
+    if devices and not bus and not target:
+        bus = devices[0].bus if devices[0].bus in TARGETS else None
+    host = load_host(bus, target)
+    whole = load(model)
+    require_compilable(whole)
+    positions = cut_places(whole.main, tpus)
+    costs = SegmentCosts(whole.main, host)
+    chosen = choose_compiler(compiler, devices, timeout)
+    with measuring(whole, chosen, devices, host, store, tpus, quiet) as measure:
+        deadline = None if budget is None else time.monotonic() + budget * 60
+        modelled, seconds = in_pipeline(costs, measure, tpus)
+        found = refined_cuts(
+            positions,
+            modelled,
+            costs.operators.tolist(),
+            seconds,
+            tpus,
+            at_least=tpus if exactly else 1,
+            tolerance=tolerance / 100,
+            is_over=lambda _calls: deadline is not None and time.monotonic() > deadline,
+        )
+    if output is not None:
+        strategy = f"best as measured, {_name(measure.meter)}"
+        write_partition(output, costs.graph, partition_at(costs.graph, found.cuts, strategy))
+    report = {
+        "model": model,
+        "target": host.name,
+        "times": times_of(measure.meter),
+        **_segments(costs, modelled, [0, *found.cuts, positions[-1]], found),
+        "stage_ms": host.host.stage_ms if len(found.seconds) > 1 else 0.0,
+        **_outcome(found, tolerance / 100),
+        **effort(measure, found.measurements, found.failures),
+    }
+    if as_json:
+        print_json("partition_measured", **report, file=output)
+        return
+    _show(report)
+    if output is not None:
+        click.echo(f"Partition: {output}")
+
+
+def _outcome(found: Refined, tolerance: float) -> dict[str, Any]:
+    return {
+        "bottleneck_ms": found.bottleneck * 1e3,
+        "lower_bound_ms": found.lower_bound * 1e3,
+        "proven": found.proven,
+        "tolerance": tolerance,
+    }
+
+
+def _name(meter: Meter) -> str:
+    from atoll.measuring import DeviceMeter
+
+    return meter.device.path if isinstance(meter, DeviceMeter) else f"timing model of {meter.bus}"
+
+
+def in_pipeline(
+    costs: SegmentCosts, measure: Measuring, stages: int
+) -> tuple[Callable[[int, int], float], Callable[[int, int], Measured]]:
+    """The modelled and the measured seconds of a segment with what a pipeline adds: the host's work for each stage.
+
+    A device is measured by itself, so that this work is added to what it says; the timing model has it.
+    """
+    from atoll.cut import Failure
+    from atoll.measuring import ModelMeter
+
+    is_modelled = isinstance(measure.meter, ModelMeter)
+    whole, added = (0, len(costs.graph.operators)), 0.0 if is_modelled else costs.target.host.stage_ms / 1e3
+    alone, own = costs.in_pipeline(1), costs.in_pipeline(stages if is_modelled else 1)
+
+    def modelled(start: int, end: int) -> float:
+        return alone.cost(start, end) if (start, end) == whole else own.cost(start, end) + added
+
+    def measured(start: int, end: int) -> Measured:
+        found = measure(start, end)
+        return found if isinstance(found, Failure) or (start, end) == whole else found + added
+
+    return modelled, measured
+
+
+def _segments(
+    costs: SegmentCosts, modelled: Callable[[int, int], float], bounds: Sequence[int], found: Refined
+) -> dict[str, Any]:
+    from atoll.ir.subgraph import boundary
+
+    names = [tensor.name for tensor in costs.graph.tensors]
+    pieces = list(itertools.pairwise(bounds))
+    return {
+        "cuts": [
+            {"before_operator": end, "tensors": [names[i] for i in boundary(costs.graph, range(end))[1]]}
+            for _, end in pieces[:-1]
+        ],
+        "segments": [
+            {"operators": [start, end], "measured_ms": seconds * 1e3, "modelled_ms": modelled(start, end) * 1e3}
+            for (start, end), seconds in zip(pieces, found.seconds)
+        ],
+    }
+
+
+def _show(report: Mapping[str, Any]) -> None:
+    crossing = [", ".join(cut["tensors"]) for cut in report["cuts"]]
+    table(
+        (">segment", "operators", ">measured ms", ">modelled ms", ">ratio", "cut behind it crosses"),
+        [
+            (
+                str(number),
+                f"{segment['operators'][0]}-{segment['operators'][1] - 1}",
+                f"{segment['measured_ms']:.3f}",
+                f"{segment['modelled_ms']:.3f}",
+                f"{segment['measured_ms'] / segment['modelled_ms']:.2f}",
+                name,
+            )
+            for number, (segment, name) in enumerate(zip(report["segments"], [*crossing, ""]))
+        ],
+    )
+    slowest, bound = report["bottleneck_ms"], report["lower_bound_ms"]
+    if report["proven"]:
+        verdict = f"proven to be within {100 * report['tolerance']:g} % of the best"
+    elif bound:
+        verdict = f"not proven: the best may be as quick as {bound:.3f} ms. With more --budget it goes on from here"
+    else:
+        verdict = "not proven: the measurements were too few for a bound. With more --budget it goes on from here"
+    click.echo(f"The slowest segment takes {slowest:.3f} ms; {verdict}.")
+    staging, host = report["stage_ms"], report["stage_ms"] * len(report["segments"])
+    if staging:
+        click.echo(f"Each includes {staging:.3f} ms of the host's work for a stage (profile {report['target']}).")
+    if host > slowest:
+        click.echo(f"The host is slower: it serves all stages in {host:.3f} ms. Fewer segments may do as well.")
+    for sentence in effort_sentences(report):
+        click.echo(sentence)
+
+
+def effort(measure: Measuring, asked: int, failures: Mapping[tuple[int, int], Failure]) -> dict[str, Any]:
+    """What finding the cuts took, for a report."""
+    return {
+        "asked": asked,
+        "measured": len(measure.fresh),
+        "compiler": measure.compiler.identity,
+        "failures": [
+            {"operators": [start, end], "reason": failure.reason} for (start, end), failure in sorted(failures.items())
+        ],
+    }
+
+
+def effort_sentences(report: Mapping[str, Any]) -> Iterator[str]:
+    """The same for people, and what the times are times of."""
+    remembered = report["asked"] - report["measured"]
+    known = f", {remembered} were known from before" if remembered else ""
+    yield f"{report['measured']} segments were compiled and measured{known}. Times: {report['times']}."
+    failures = report["failures"]
+    for failure in failures[:_SHOWN_FAILURES]:
+        yield f"Operators {_span(*failure['operators'])} failed: {failure['reason']}"
+    if len(failures) > _SHOWN_FAILURES:
+        yield f"{len(failures) - _SHOWN_FAILURES} more segments failed: --json has them all."
+
+
+def times_of(meter: Meter) -> str:
+    """What its times are times of."""
+    from atoll import benching
+    from atoll.measuring import DeviceMeter, ModelMeter
+
+    if isinstance(meter, DeviceMeter):
+        return benching.times_of([meter.device])
+    assert isinstance(meter, ModelMeter)
+    return f"modelled for {meter.target.name} ({meter.target.description}); nothing was run"
+
+
+def choose_devices(spec: str | None, kinds: Sequence[str] = ("pci", "usb")) -> Sequence[EdgeTpu]:
+    """The devices of one kind of which one is to measure; none: the timing model.
+
+    Virtual devices take the times of CPU kernels: they are used when they are named only.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    from atoll.device import inventory
+
+    if spec == MODEL:
+        return ()
+    found = inventory.edge_tpus() if spec is None else inventory.fitting(spec)
+    found = [item for item in found if item.type in kinds and not (spec is None and item.virtual)]
+    if spec is not None and not found:
+        raise UsageError(f"--device {spec} is not of the type {' or '.join(kinds)}", "Leave one of the two out.")
+    return [item for item in found if (item.virtual, item.bus) == (found[0].virtual, found[0].bus)]
+
+
+def choose_compiler(path: str | None, devices: Sequence[EdgeTpu], seconds: int, step: int = 0) -> SegmentCompiler:
+    """The compiler that is named, or ours; for real devices the vendor's that is installed.
+
+    Raises:
+        CompilerMissingError, CompilerInvalidError: it is not there, or is none.
+    """
+    from atoll.measuring import OwnCompiler
+    from atoll.vendor import find_compiler
+    from atoll.vendor.command import find_command
+    from atoll.vendor.compiler import INSTALL
+    from atoll.vendor.errors import CompilerMissingError
+
+    if path is None and (not devices or devices[0].virtual):
+        return OwnCompiler(step)
+    if path is None:
+        vendors = find_compiler()
+        if vendors is None:
+            raise CompilerMissingError(
+                f"{devices[0].path} runs only what the vendor's compiler made, and that is not installed",
+                f"{INSTALL} --device {MODEL} uses the timing model instead.",
+            )
+        path = vendors.path
+    return find_command(path, step, seconds)
+
+
+@contextmanager
+def measuring(
+    model: Model,
+    compiler: SegmentCompiler,
+    devices: Sequence[EdgeTpu],
+    host: Target,
+    store: str | None,
+    stages: int,
+    quiet: bool,
+    kept_bytes: int = 0,
+) -> Iterator[Measuring]:
+    """What measures segments of the model, on one of the devices, which is leased until the block ends.
+
+    Raises:
+        DeviceError, PartitionError, OutputError: see :func:`atoll.device.lease`, ``MeasurementFile``, ``Measuring``.
+    """
+    from atoll.cut import MeasurementFile
+    from atoll.device import lease
+    from atoll.measuring import DeviceMeter, Measuring, ModelMeter
+
+    path = default_store() if store is None else Path(store)
+    with contextlib.ExitStack() as stack:
+        meter: Meter = ModelMeter(host, stages)
+        whole: Meter = ModelMeter(host)
+        if devices:
+            wait = functools.partial(click.echo, err=True)
+            meter = whole = DeviceMeter(stack.enter_context(lease(1, devices=devices, on_wait=wait))[0])
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
+        said = (lambda _look: None) if quiet else _say
+        kept = MeasurementFile(path)
+        try:
+            yield Measuring(model, compiler, meter, kept, scratch, whole=whole, kept_bytes=kept_bytes, on_look=said)
+        except (KeyboardInterrupt, SystemExit):
+            click.echo(f"What was measured is in {path}: run it again, and it goes on from there.", err=True)
+            raise
+
+
+def _say(look: Look) -> None:
+    if look.fresh:
+        what = f"{look.found * 1e3:.3f} ms" if isinstance(look.found, float) else "failed"
+        click.echo(f"operators {_span(look.start, look.end)}: {what}", err=True)
+
+
+def _span(start: int, end: int) -> str:
+    return f"{start}-{end - 1}"
+
+
+def default_store() -> Path:
+    """The user's own file of measurements."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "atoll", "measurements.json")

@@ -1,0 +1,82 @@
+"""Measured latencies: what hangs is given up, and the summary is that of the samples."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atoll.device import VirtualEdgeTpu
+from atoll.errors import DeviceError
+from atoll.profiling import compare, measured
+from atoll.report.measured import Modelled, measured_csv, rows
+from atoll.run import Trace
+
+PATH = "virtual:pci:0"
+
+
+def wait(event: threading.Event) -> None:
+    event.wait()
+
+
+def test_a_device_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "PATIENCE_S", 0.02)
+    released = threading.Event()
+    with pytest.raises(DeviceError, match=f"{PATH} has not answered for 0.02 s"):
+        measured._watched(VirtualEdgeTpu(PATH), lambda: wait(released), Trace())
+    released.set()
+
+
+def test_a_device_that_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "PATIENCE_S", 1e-9)
+    endless, released = itertools.count(), threading.Event()
+
+    class Progressing(Trace):
+        @property
+        def events(self) -> list[object]:  # type: ignore[override]
+            count = next(endless)
+            if count == 50:
+                released.set()
+            return list(range(count))
+
+    trace = Progressing()
+    measured._watched(VirtualEdgeTpu(PATH), lambda: wait(released), trace)
+
+
+def test_what_fails_in_the_thread_is_raised() -> None:
+    def work() -> None:
+        raise KeyError("odd")
+
+    with pytest.raises(KeyError, match="odd"):
+        measured._watched(VirtualEdgeTpu(PATH), work, Trace())
+
+
+@given(st.lists(st.integers(1, 10**10), min_size=2, max_size=30), st.floats(0.001, 1e4))
+def test_the_summary_is_that_of_the_samples(nanoseconds: list[int], modelled_ms: float) -> None:
+    trace = Trace()
+    for item, length in enumerate(nanoseconds):
+        trace.record(0, 0, item, 5 * item, 5 * item + length)
+    result = compare(trace, VirtualEdgeTpu(PATH), Modelled(2 * modelled_ms, modelled_ms, "x86-pcie"))
+    first, *others = (length / 1e6 for length in nanoseconds)
+    assert (result.first_ms, result.inferences) == (first, len(others))
+    assert result.median_ms == pytest.approx(np.median(others)) and result.mean_ms == pytest.approx(np.mean(others))
+    assert min(others) <= result.median_ms * (1 + 1e-9) and result.p95_ms <= max(others) * (1 + 1e-9)
+    difference = result.fields()["difference"]
+    assert difference["median"] == pytest.approx(result.median_ms / modelled_ms - 1)
+    assert difference["first"] == pytest.approx(first / 2 / modelled_ms - 1)
+    assert ("and here it is" in result.how) == (result.median_ms > 1.1 * modelled_ms)
+    assert len(rows(result)) == len(measured_csv(result).splitlines()) - 1 == 3
+
+
+def test_nothing_modelled_leaves_blanks() -> None:
+    trace = Trace()
+    for item in range(3):
+        trace.record(0, 0, item, 0, 2_000_000)
+    result = compare(trace, VirtualEdgeTpu(PATH), None, "Nothing is modelled: a reason.")
+    assert [row[2:] for row in rows(result)] == [("", "")] * 3
+    assert result.how.endswith("Nothing is modelled: a reason.")
+    assert measured_csv(result).splitlines()[2] == "median,2.0,,"
