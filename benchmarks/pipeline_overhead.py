@@ -156,12 +156,36 @@ def timing(runner: Callable[..., Iterator[Any]], segments: list[list[Any]], item
     return Timing(float(steps.mean()), float(np.median(steps)), cpu / items)
 
 
+def without_pipeline(stages: int, seconds: float, items: int) -> float:
+    """Seconds per item when every segment runs in a thread of its own on the same input again and again.
+
+    Tensors in, invoke, tensors out, nothing handed over: what the interpreters and the machine allow.
+    """
+    frame = np.zeros((1, 1, 1, TENSOR_BYTES), np.int8)
+
+    def loop(interpreter: Any) -> None:
+        [given], [made] = interpreter.get_input_details(), interpreter.get_output_details()
+        for _ in range(items):
+            interpreter.set_tensor(given["index"], frame)
+            interpreter.invoke()
+            interpreter.get_tensor(made["index"])
+
+    segments = waiting_segments(stages, seconds, 1)
+    threads = [threading.Thread(target=loop, args=segment) for segment in segments]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (time.perf_counter() - begin) / items
+
+
 def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
     """Per number of stages the share of the ideal throughput that is kept, medians of interleaved rounds.
 
     ``share``: of the median period with two interpreters per device, ``serial``: with one, ``queue``: of the baseline,
-    which has one; ``mean_``: of the mean period, stalls included. ``overhead_ratio``: what is lost per item, of the
-    baseline's.
+    which has one; ``mean_``: of the mean period, stalls included. ``no_pipeline``: of independent threads, one each,
+    by their mean. ``overhead_ratio``: what is lost per item, of the baseline's.
     """
     rows = []
     for stages in range(1, 9):
@@ -177,6 +201,9 @@ def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
         for name, results in zip(("share", "serial", "queue"), zip(*runs)):
             row[name] = statistics.median(seconds / result.median for result in results)
             row[f"mean_{name}"] = statistics.median(seconds / result.mean for result in results)
+        row["no_pipeline"] = seconds / statistics.median(
+            without_pipeline(stages, seconds, items) for _ in range(rounds)
+        )
         row["overhead_ratio"] = statistics.median(
             (mine.mean - seconds) / (theirs.mean - seconds) for mine, _, theirs in runs
         )

@@ -121,10 +121,10 @@ def test_metrics_are_what_the_statistics_say_and_served_on_loopback() -> None:
 def test_the_switch_interval_is_short_while_any_pipeline_runs_and_then_as_before() -> None:
     before = sys.getswitchinterval()
     first, second = Pipeline(chain(1)), Pipeline(chain(2))
-    assert sys.getswitchinterval() == pytest.approx(interval.SERIAL_S, rel=0.1)
+    assert sys.getswitchinterval() == pytest.approx(interval.interval(1), rel=0.1)
     first.close()
     assert first.join(60)
-    assert sys.getswitchinterval() == pytest.approx(interval.SERIAL_S, rel=0.1)
+    assert sys.getswitchinterval() == pytest.approx(interval.interval(2), rel=0.1)
     second.cancel()
     assert second.join(60)
     assert sys.getswitchinterval() == pytest.approx(before)
@@ -134,12 +134,12 @@ def test_the_switch_interval_is_short_while_any_pipeline_runs_and_then_as_before
 
 def test_the_shortest_interval_that_a_pipeline_needs_counts() -> None:
     before = sys.getswitchinterval()
-    with Pipeline([[*chain(1), *chain(1)]], devices=[["pci:0", "pci:0"]]) as overlapped:
-        assert sys.getswitchinterval() == pytest.approx(interval.OVERLAPPED_S, rel=0.1)
-        with Pipeline([[*chain(1), *chain(1)]], devices=[["pci:0", "pci:1"]]):
-            assert sys.getswitchinterval() == pytest.approx(interval.SERIAL_S, rel=0.1)
-        assert sys.getswitchinterval() == pytest.approx(interval.OVERLAPPED_S, rel=0.1)
-    assert overlapped.join(60)
+    with Pipeline(chain(6)) as many:
+        assert sys.getswitchinterval() == pytest.approx(interval.interval(6), rel=0.1)
+        with Pipeline(chain(1)):
+            assert sys.getswitchinterval() == pytest.approx(interval.LEAST_S, rel=0.1)
+        assert sys.getswitchinterval() == pytest.approx(interval.interval(6), rel=0.1)
+    assert many.join(60)
     assert sys.getswitchinterval() == pytest.approx(before)
 
 

@@ -62,8 +62,7 @@ class Engine:
         self._watchdog = Watchdog(self, recovery.stall_timeout) if recovery.stall_timeout is not None else None
         self._ended = 0
         self._short_interval = short_interval
-        overlapped = all(len(segment.workers) > len(segment.devices) for segment in self._segments)
-        self._interval_s = interval.OVERLAPPED_S if overlapped else interval.SERIAL_S
+        self._interval_s = interval.interval(len(self.workers))
 
     @property
     def capacity(self) -> int:

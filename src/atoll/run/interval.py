@@ -5,17 +5,23 @@ from __future__ import annotations
 import sys
 import threading
 
-SERIAL_S = 50e-6
-"""How long a thread may go on when a stage waits for the interpreter lock. Python's 5 ms make a 1 ms pipeline ten times
-as slow as soon as one other thread computes in Python; below this, threads of a pipeline interrupt each other more than
-it helps (docs/pipeline.md has the measurements)."""
+LEAST_S, MOST_S = 20e-6, 500e-6
+PER_PAIR_S = 2e-6
+"""How long a thread may go on when a stage waits for the interpreter lock: so much per pair of threads of the pipeline.
 
-OVERLAPPED_S = 250e-6
-"""The same where a device has several interpreters: its next item is under way already while a stage waits."""
+Python's 5 ms make a 1 ms pipeline twenty times as slow as soon as one other thread computes in Python. But whoever waits
+longer than this interrupts the one that runs, and the more threads there are, the more they are in each other's way: 16
+lose half of their throughput at 50 µs, and hardly any above 250 µs (docs/pipeline.md has the measurements).
+"""
 
 _lock = threading.Lock()
 _wanted: list[float] = []
 _before = 0.0
+
+
+def interval(threads: int) -> float:
+    """Seconds for a pipeline of so many threads."""
+    return min(max(threads * threads * PER_PAIR_S, LEAST_S), MOST_S)
 
 
 def shorten(seconds: float) -> None:
