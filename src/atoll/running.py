@@ -321,6 +321,7 @@ def run_report(
         ideal_throughput=1 / slowest,
         advice=run.advice,
         times=_times(devices, options),
+        virtual=any(device.virtual for device in devices),
         interpreters_per_device=_per_device(devices[0], options),
         segments=tuple(
             _segment_report(segment, group, each, period / slowest, modelled)
@@ -344,7 +345,7 @@ def _times(devices: Sequence[EdgeTpu], options: RunOptions) -> str:
         return f"virtual devices in real time: each takes as long as modelled for {options.target.name}, or longer"
     return (
         f"virtual devices: wall-clock times of CPU kernels on this machine's {os.cpu_count()} cores, "
-        "not those of an Edge TPU"
+        "not those of an Edge TPU (what that would take: atoll plan, atoll profile, or --real-time)"
     )
 
 

@@ -44,8 +44,11 @@ def picture(pipeline: Pipeline, title: str, total: int, seconds: float) -> Group
 
     stats = pipeline.stats()
     shown = Table(box=None, pad_edge=False)
-    for name in ("segment", "device", "items", "mean", "p95", "busy", "waits for input", "for room", "queue"):
-        shown.add_column(name, justify="left" if name == "device" else "right")
+    for name in ("segment", "device", "items", "mean", "p95", "busy", "input", "room", "queue"):
+        left = name == "device"
+        shown.add_column(
+            name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis" if left else "fold"
+        )
     for stage in stats:
         all_s = max(stage.total_s + stage.wait_input_s + stage.wait_output_s, 1e-9)
         shown.add_row(
@@ -65,5 +68,6 @@ def picture(pipeline: Pipeline, title: str, total: int, seconds: float) -> Group
         Text(f"{title}: {done} of {total}, {done / max(seconds, 1e-9):.1f}/s"),
         ProgressBar(total=total, completed=done, width=60),
         shown,
+        Text("busy, and waiting for input and for room behind it: shares of the time", style="dim"),
         Text(f"{limit.message}. {limit.help}" if limit else ""),
     )

@@ -204,14 +204,15 @@ def _watched(pipeline: Pipeline, name: str, inferences: int, port: int | None, q
 def _show(report: RunReport, host: Target | None, real_time: bool) -> None:
     from atoll.report.run import not_in_real_time
 
+    late = not_in_real_time(report) if real_time else []
     click.echo(
         f"{report.throughput:.1f} inferences/s over {report.inferences}; segment {report.bottleneck} is the slowest "
         f"and alone would allow {report.ideal_throughput:.1f}/s ({report.efficiency:.0%} reached)."
     )
-    if report.advice:
+    if report.advice and not late and (real_time or not report.virtual):  # else it is about this machine's CPU
         click.echo(f"{report.advice[0].upper()}{report.advice[1:]}")
     click.echo(f"Times: {report.times}.")
-    if real_time and (late := not_in_real_time(report)):
+    if late:
         click.echo(
             f"NOT in real time: this CPU takes longer than the Edge TPU for segments {', '.join(map(str, late))}; "
             "the column 'modelled' has the Edge TPU's times."

@@ -67,6 +67,8 @@ class RunReport:
     """What limits the throughput, and what would help."""
     times: str
     """What the times are times of."""
+    virtual: bool
+    """Whether any device was a virtual one."""
     interpreters_per_device: int
     segments: tuple[SegmentReport, ...]
     agreements: tuple[Agreement, ...] = ()

@@ -9,9 +9,9 @@ LEAST_S, MOST_S = 20e-6, 500e-6
 PER_PAIR_S = 2e-6
 """How long a thread may go on when a stage waits for the interpreter lock: so much per pair of threads of the pipeline.
 
-Python's 5 ms make a 1 ms pipeline twenty times as slow as soon as one other thread computes in Python. But whoever waits
-longer than this interrupts the one that runs, and the more threads there are, the more they are in each other's way: 16
-lose half of their throughput at 50 µs, and hardly any above 250 µs (docs/pipeline.md has the measurements).
+Python's 5 ms make a 1 ms pipeline twenty times as slow as soon as one other thread computes in Python. But whoever
+waits longer than this interrupts the one that runs, and the more threads there are, the more they are in each other's
+way: 16 lose half of their throughput at 50 µs, and hardly any above 250 µs (docs/pipeline.md has the measurements).
 """
 
 _lock = threading.Lock()
