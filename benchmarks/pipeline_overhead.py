@@ -31,6 +31,7 @@ from atoll.run import Pipeline
 from atoll.toolchain import compile_model, load, write_compiled
 
 TENSOR_BYTES = 150_528  # 224 x 224 x 3, the input of most vision models
+SMALL_BYTES = 4096
 RESULTS = Path(__file__).parent / "results" / "pipeline_overhead.json"
 Array = Any
 
@@ -60,11 +61,15 @@ def copying_model(source: str, target: str, size: int) -> bytes:
     return bytes(builder.Output())
 
 
+def _frame(segments: list[list[Any]]) -> Array:
+    return np.zeros(segments[0][0].get_input_details()[0]["shape"], np.int8)
+
+
 class Idle:
     """A LiteRT interpreter whose ``invoke`` does nothing."""
 
-    def __init__(self, source: str, target: str) -> None:
-        self._interpreter = Interpreter(model_content=copying_model(source, target, TENSOR_BYTES))
+    def __init__(self, source: str, target: str, size: int) -> None:
+        self._interpreter = Interpreter(model_content=copying_model(source, target, size))
         for name in (
             "allocate_tensors",
             "get_input_details",
@@ -79,20 +84,20 @@ class Idle:
         pass
 
 
-def idle_segments(stages: int) -> list[list[Any]]:
-    segments = [[Idle(f"t{i}", f"t{i + 1}")] for i in range(stages)]
+def idle_segments(stages: int, size: int) -> list[list[Any]]:
+    segments = [[Idle(f"t{i}", f"t{i + 1}", size)] for i in range(stages)]
     for [interpreter] in segments:
         interpreter.allocate_tensors()  # type: ignore[attr-defined]
     return segments
 
 
-def waiting_segments(stages: int, seconds: float, per_device: int) -> list[list[Any]]:
+def waiting_segments(stages: int, seconds: float, per_device: int, size: int = TENSOR_BYTES) -> list[list[Any]]:
     """Compiled segments on a virtual device each, in real time; ``per_device`` interpreters of each."""
     segments = []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(stages):
             plain = Path(folder) / f"{i}.tflite"
-            plain.write_bytes(copying_model(f"t{i}", f"t{i + 1}", TENSOR_BYTES))
+            plain.write_bytes(copying_model(f"t{i}", f"t{i + 1}", size))
             [compiled] = write_compiled(compile_model(load(plain))[1], folder)
             device = VirtualEdgeTpu(f"device {i}", latency=seconds)
             segments.append([make_interpreter(compiled, device) for _ in range(per_device)])
@@ -147,7 +152,7 @@ class Timing:
 
 def timing(runner: Callable[..., Iterator[Any]], segments: list[list[Any]], items: int) -> Timing:
     """The steady state of a run: the first and the last 8 results more than there are stages do not count."""
-    frame = np.zeros((1, 1, 1, TENSOR_BYTES), np.int8)
+    frame = _frame(segments)
     cpu = time.process_time()
     times = np.array([time.perf_counter() for _ in runner(segments, iter([frame] * items))])
     cpu = time.process_time() - cpu
@@ -156,12 +161,13 @@ def timing(runner: Callable[..., Iterator[Any]], segments: list[list[Any]], item
     return Timing(float(steps.mean()), float(np.median(steps)), cpu / items)
 
 
-def without_pipeline(stages: int, seconds: float, items: int) -> float:
+def without_pipeline(stages: int, seconds: float, items: int, size: int) -> float:
     """Seconds per item when every segment runs in a thread of its own on the same input again and again.
 
     Tensors in, invoke, tensors out, nothing handed over: what the interpreters and the machine allow.
     """
-    frame = np.zeros((1, 1, 1, TENSOR_BYTES), np.int8)
+    segments = waiting_segments(stages, seconds, 1, size)
+    frame = _frame(segments)
 
     def loop(interpreter: Any) -> None:
         [given], [made] = interpreter.get_input_details(), interpreter.get_output_details()
@@ -170,7 +176,6 @@ def without_pipeline(stages: int, seconds: float, items: int) -> float:
             interpreter.invoke()
             interpreter.get_tensor(made["index"])
 
-    segments = waiting_segments(stages, seconds, 1)
     threads = [threading.Thread(target=loop, args=segment) for segment in segments]
     begin = time.perf_counter()
     for thread in threads:
@@ -180,7 +185,7 @@ def without_pipeline(stages: int, seconds: float, items: int) -> float:
     return (time.perf_counter() - begin) / items
 
 
-def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
+def measure(seconds: float, items: int, rounds: int, size: int = TENSOR_BYTES) -> list[dict[str, float]]:
     """Per number of stages the share of the ideal throughput that is kept, medians of interleaved rounds.
 
     ``share``: of the median period with two interpreters per device, ``serial``: with one, ``queue``: of the baseline,
@@ -191,9 +196,9 @@ def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
     for stages in range(1, 9):
         runs = [
             (
-                timing(ours, waiting_segments(stages, seconds, 2), items),
-                timing(ours, waiting_segments(stages, seconds, 1), items),
-                timing(straightforward, waiting_segments(stages, seconds, 1), items),
+                timing(ours, waiting_segments(stages, seconds, 2, size), items),
+                timing(ours, waiting_segments(stages, seconds, 1, size), items),
+                timing(straightforward, waiting_segments(stages, seconds, 1, size), items),
             )
             for _ in range(rounds)
         ]
@@ -202,17 +207,17 @@ def measure(seconds: float, items: int, rounds: int) -> list[dict[str, float]]:
             row[name] = statistics.median(seconds / result.median for result in results)
             row[f"mean_{name}"] = statistics.median(seconds / result.mean for result in results)
         row["no_pipeline"] = seconds / statistics.median(
-            without_pipeline(stages, seconds, items) for _ in range(rounds)
+            without_pipeline(stages, seconds, items, size) for _ in range(rounds)
         )
         row["overhead_ratio"] = statistics.median(
             (mine.mean - seconds) / (theirs.mean - seconds) for mine, _, theirs in runs
         )
         rows.append({key: round(value, 4) for key, value in row.items()})
-        print(f"{seconds * 1e3:g} ms  {rows[-1]}", flush=True)
+        print(f"{seconds * 1e3:g} ms, {size} bytes  {rows[-1]}", flush=True)
     return rows
 
 
-def overhead(items: int, rounds: int) -> list[dict[str, float]]:
+def overhead(items: int, rounds: int, size: int) -> list[dict[str, float]]:
     """Per number of stages: microseconds per stage and item when the stages do nothing, and the ratio of the two.
 
     Medians over rounds of the mean period; ``cpu``: of processor time, which a busy machine stretches less.
@@ -220,7 +225,10 @@ def overhead(items: int, rounds: int) -> list[dict[str, float]]:
     rows = []
     for stages in (1, 2, 4, 8):
         runs = [
-            (timing(ours, idle_segments(stages), items), timing(straightforward, idle_segments(stages), items))
+            (
+                timing(ours, idle_segments(stages, size), items),
+                timing(straightforward, idle_segments(stages, size), items),
+            )
             for _ in range(rounds)
         ]
         us = 1e6 / stages
@@ -234,7 +242,7 @@ def overhead(items: int, rounds: int) -> list[dict[str, float]]:
             "cpu_ratio": statistics.median(mine.cpu / theirs.cpu for mine, theirs in runs),
         }
         rows.append({key: round(value, 2) for key, value in row.items()})
-        print(f"no work  {rows[-1]}", flush=True)
+        print(f"no work, {size} bytes  {rows[-1]}", flush=True)
     return rows
 
 
@@ -248,7 +256,10 @@ def main() -> None:
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "load_average_at_start": round(os.getloadavg()[0], 2),
         "tensor_bytes": TENSOR_BYTES,
-        "no_work": overhead(options.items, options.rounds),
+        "small_tensor_bytes": SMALL_BYTES,
+        "no_work": overhead(options.items, options.rounds, TENSOR_BYTES),
+        "no_work_small": overhead(options.items, options.rounds, SMALL_BYTES),
+        "wait_1_ms_small": measure(1e-3, options.items, options.rounds, SMALL_BYTES),
         "wait_1_ms": measure(1e-3, options.items, options.rounds),
         "wait_0.2_ms": measure(2e-4, options.items * 2, options.rounds),
     }

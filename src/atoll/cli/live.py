@@ -45,10 +45,7 @@ def picture(pipeline: Pipeline, title: str, total: int, seconds: float) -> Group
     stats = pipeline.stats()
     shown = Table(box=None, pad_edge=False)
     for name in ("segment", "device", "items", "mean", "p95", "busy", "input", "room", "queue"):
-        left = name == "device"
-        shown.add_column(
-            name, justify="left" if left else "right", no_wrap=True, overflow="ellipsis" if left else "fold"
-        )
+        shown.add_column(name, justify="left" if name == "device" else "right", no_wrap=True)
     for stage in stats:
         all_s = max(stage.total_s + stage.wait_input_s + stage.wait_output_s, 1e-9)
         shown.add_row(
