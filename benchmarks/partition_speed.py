@@ -31,7 +31,7 @@ from atoll.zoo.quantize import quantize
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "partition_speed.json"
-CELLS, FILTERS, RESOLUTION = 5, 44, 64
+CELLS, FILTERS, RESOLUTION = (6, 5, 5), 44, 64
 """NASNet-Mobile has 44 filters and 4 cells between reductions, of more operators each. Building it takes seconds."""
 
 
@@ -52,11 +52,11 @@ def nasnet() -> Graph:
     net = Network("nasnet", (RESOLUTION, RESOLUTION, 3))
     x = net.conv(net.input, "stem", 32, 3, 2)
     before, last = x, x
-    for stage in range(3):
+    for stage, cells in enumerate(CELLS):
         filters = FILTERS << stage
         if stage:
             before, last = last, _cell(net, f"reduce_{stage}", before, last, filters, 2)
-        for n in range(CELLS):
+        for n in range(cells):
             before, last = last, _cell(net, f"cell_{stage}_{n}", before, last, filters, 1)
     pooled = net.mean(net.max_pool(last, "final", 1, 1), "mean")
     net.outputs["out"] = net.dense(pooled, "logits", 1000)

@@ -63,7 +63,7 @@ def soak(inferences: int, every: int) -> dict[str, Any]:
     groups: list[Any] = [Faulty(f"t{i}", f"t{i + 1}", every) for i in range(4)]
     groups[1] = [groups[1], Faulty("t1", "t2", every)]
     before = threading.active_count(), open_files()
-    frames = [np.full((1, SIZE), i, np.int8) for i in range(8)]
+    frames = [np.full((1, 1, 1, SIZE), i, np.int8) for i in range(8)]
     samples: list[int] = []
     step = max(inferences // SAMPLES, 1)
 
@@ -74,7 +74,7 @@ def soak(inferences: int, every: int) -> dict[str, Any]:
     begin = time.perf_counter()
     with Pipeline(groups, on_error="retry") as pipeline:
         for number, result in enumerate(pipeline.map(inputs())):
-            if result["t4"][0, 0] != number % 8:
+            if result["t4"].flat[0] != number % 8:
                 raise AssertionError(f"result {number} is another's")
             if number % step == 0:
                 samples.append(resident_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 import atoll
 from atoll import errors
 from atoll.cli import cli
+from atoll.cli.lease import EXIT_NOT_FOUND
 from atoll.target.operators import support_table_markdown
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -38,7 +40,10 @@ def exit_codes() -> Iterator[str]:
     own = [kind for kind in found if "exit_code" in vars(kind)]  # the others share their parent's
     for kind in sorted(own, key=lambda kind: kind.exit_code):
         yield f"| {kind.exit_code} | `{kind.__name__}` | {(kind.__doc__ or '').splitlines()[0]} |"
-    yield f"| {errors.INTERRUPTED} | | Ctrl-C |"
+    yield f"| {EXIT_NOT_FOUND} | | `atoll lease`: there is no such command |"
+    yield f"| {errors.INTERRUPTED} | | Ctrl-C (`atoll devices --watch` ends so: 0) |"
+    yield f"| {128 + signal.SIGTERM} | | stopped by SIGTERM |"
+    yield "\n`atoll lease` has the exit code of the command that it runs."
 
 
 def commands(command: click.Command, name: str) -> Iterator[str]:

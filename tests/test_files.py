@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from atoll.errors import OutputError
-from atoll.files import output_directory, write_file
+from atoll.errors import OutputError, UsageError
+from atoll.files import (
+    claim_output,
+    map_file,
+    one_command,
+    output_directory,
+    require_writable,
+    require_writable_directory,
+    write_file,
+)
 
 
 def test_files_appear_together(tmp_path: Path) -> None:
@@ -52,3 +60,62 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(OutputError, match="the disk is full"):
         write_file(tmp_path / "x", b"1")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_command_replaces_no_file_that_it_read_or_wrote(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1")
+    with one_command():
+        map_file(tmp_path / "in")
+        write_file(tmp_path / "out", "2")
+        for name in ("in", "out"):
+            with pytest.raises(UsageError, match=f"{name}.*"):
+                write_file(tmp_path / name, "3")
+            with pytest.raises(UsageError), output_directory(tmp_path) as output:
+                output.write("new", "3")
+                output.write(name, "3")
+        map_file(tmp_path / "out")  # reading back what was written is nothing bad
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"in": "1", "out": "2"}
+    with one_command():  # another command
+        write_file(tmp_path / "in", "4")
+    map_file(tmp_path / "in")
+    write_file(tmp_path / "in", "5")  # a program that uses the library decides for itself
+
+
+def test_a_name_kept_for_an_output_is_written_once_and_never_read(tmp_path: Path) -> None:
+    with one_command():
+        require_writable(tmp_path / "a/out")
+        assert os.listdir(tmp_path) == []
+        with pytest.raises(UsageError, match="two outputs"):
+            require_writable(tmp_path / "a/../a/out")
+        write_file(tmp_path / "a/out", "1")
+        with pytest.raises(UsageError, match="two outputs"):
+            write_file(tmp_path / "a/out", "2")
+        require_writable(tmp_path / "model")
+        (tmp_path / "model").write_text("model")
+        with pytest.raises(UsageError, match=r"model is an input"):
+            map_file(tmp_path / "model")
+
+
+def test_a_claimed_file_is_written_again_by_its_owner_only(tmp_path: Path) -> None:
+    with one_command():
+        claim_output(tmp_path / "store")
+        for text in ("1", "2"):
+            write_file(tmp_path / "store", text, again=True)
+        with pytest.raises(UsageError, match="two outputs"):
+            write_file(tmp_path / "store", "3")
+    assert (tmp_path / "store").read_text() == "2"
+
+
+def test_a_place_that_takes_no_files_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for check, path in ((require_writable, "file/out"), (require_writable_directory, "file/a/b")):
+        with pytest.raises(OutputError, match=f"{path}: a part of the path is a file"):
+            check(tmp_path / path)
+    with pytest.raises(OutputError, match="is a directory"):
+        require_writable(tmp_path)
+    (tmp_path / "pipe").symlink_to(os.devnull)
+    for write in (require_writable, lambda path: write_file(path, "")):
+        with pytest.raises(OutputError, match="not a regular file"):
+            write(tmp_path / "pipe")
+    (tmp_path / "pipe").unlink()
+    assert os.listdir(tmp_path) == ["file"]

@@ -186,7 +186,7 @@ def test_a_device_that_disappears_ends_it_and_it_goes_on_from_there(
 
 def test_a_device_that_hangs_is_given_up(store: MeasurementFile, scratch: Path, device: VirtualEdgeTpu) -> None:
     device.faults = Faults(stall_at=4)
-    measure = Measuring(chain(6), OwnCompiler(), DeviceMeter(device, patience=0.5), store, scratch)
+    measure = Measuring(chain(6), OwnCompiler(), DeviceMeter(device, patience_s=0.5), store, scratch)
     with pytest.raises(DeviceError, match=r"not answered for 0\.5 s"):
         measure(0, 3)
     assert len(store) == 0

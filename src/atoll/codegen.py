@@ -134,9 +134,8 @@ def _agreement(segment: CompiledSegment, result: VendorResult) -> Agreement:
     predicted, answer = predicted_figures(segment), vendor_figures(parsed[-1], len(made), runtime)
     if result.searched:
         _log.warning("%s: the vendor's compiler failed at first, and now stops earlier", segment.name)
-    return Agreement(
-        segment.name, predicted, answer, differences(predicted, answer), result.searched, result.seconds
-    )  # fmt: skip
+    found = differences(predicted, answer)
+    return Agreement(segment.name, predicted, answer, found, result.searched, result.seconds)
 
 
 def _require_fitting(graph: Graph, result: VendorResult) -> Model:
@@ -151,17 +150,25 @@ def _require_fitting(graph: Graph, result: VendorResult) -> Model:
     except AtollError as error:
         hint = "Try again; if it comes back, take another cut or another version of the compiler."
         raise CompilerResultError(f"{result.model}: its compiled file cannot be used: {error.message}", hint) from error
+    difference = interface_difference(graph, model.main)
+    if difference:
+        hint = "A pipeline passes tensors on by name. Is the compiler a wrapper that compiles another file?"
+        raise CompilerResultError(f"{result.model}: {difference}", hint)
+    return model
+
+
+def interface_difference(segment: Graph, compiled: Graph) -> str:
+    """By which tensors (names, types, shapes) a compiled file is not that of its segment; "" where they agree."""
     for what, expected, got in (
-        ("inputs", _interface(graph, graph.inputs), _interface(model.main, model.main.inputs)),
-        ("outputs", _interface(graph, graph.outputs), _interface(model.main, model.main.outputs)),
+        ("inputs", _interface(segment, segment.inputs), _interface(compiled, compiled.inputs)),
+        ("outputs", _interface(segment, segment.outputs), _interface(compiled, compiled.outputs)),
     ):
         if expected != got:
-            raise CompilerResultError(
-                f"{result.model}: the {what} of the compiled file are {'; '.join(sorted(got))}, those of the segment "
-                f"{'; '.join(sorted(expected))}",
-                "A pipeline passes tensors on by name. Is the compiler a wrapper that compiles another file?",
+            return (
+                f"the {what} of the compiled file are {'; '.join(sorted(got))}, those of the segment "
+                f"{'; '.join(sorted(expected))}"
             )
-    return model
+    return ""
 
 
 def _interface(graph: Graph, tensors: Sequence[int]) -> set[str]:

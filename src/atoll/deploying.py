@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from atoll import toolchain
 from atoll.codegen import vendor_compile
 from atoll.cut import Partition
 from atoll.emit import CompiledSegment
-from atoll.errors import UsageError
+from atoll.errors import DeviceError, UsageError
 from atoll.formats.darwinn import VIRTUAL_CHIP, read_package
 from atoll.formats.tflite import read_model
 from atoll.ir import CUSTOM_OP, Graph, Model, Tensor, is_compiled
@@ -33,6 +33,8 @@ class SegmentFile:
     output_bytes: int
     replicas: int = 1
     """How many devices take turns on it."""
+    kind: str = "any"
+    """The kind of these devices: a key of :data:`atoll.device.base.BUSES`, or any."""
     compiled: CompiledSegment | None = None
     """How we compiled it, or would have; None when the file was there before."""
 
@@ -63,10 +65,12 @@ def deploy(
     directory: str | Path,
     compiler: VendorCompiler | None = None,
     replicas: Sequence[int] = (),
+    kinds: Sequence[str] = (),
     on_segment: Callable[[int], object] = int,
 ) -> Deployment:
     """Compile every segment of ``model`` into ``directory``, by the vendor's compiler or (None) our own.
 
+    ``replicas`` and ``kinds`` say, per segment, how many devices run it and of which kind (default: one, any).
     Raises as :func:`atoll.toolchain.compile_models` and :func:`atoll.codegen.vendor_compile`.
     """
     counts = replicas or [1] * len(partition.segments)
@@ -80,8 +84,10 @@ def deploy(
     return Deployment(
         name=model.path,
         segments=tuple(
-            SegmentFile(path, *_figures(segment, agreement), *_bytes(segment.source.main), count, segment)
-            for path, segment, agreement, count in zip(paths, segments, agreements or [None] * len(segments), counts)
+            SegmentFile(path, *_figures(segment, agreement), *_bytes(segment.source.main), count, kind, segment)
+            for path, segment, agreement, count, kind in zip(
+                paths, segments, agreements or [None] * len(segments), counts, kinds or ["any"] * len(segments)
+            )
         ),
         interface=_interface(model.main),
         strategy=partition.strategy,
@@ -91,11 +97,12 @@ def deploy(
     )
 
 
-def deployed(paths: Sequence[str | Path]) -> Deployment:
-    """Files that are compiled already, the segments of one model in execution order.
+def deployed(paths: Sequence[str | Path], original: Model | None = None) -> Deployment:
+    """Files that are compiled already, the segments of one model (the ``original``, if it is there) in execution order.
 
     Raises:
         UsageError: one of several files is not compiled.
+        DeviceError: they were not compiled from the original.
         FileAccessError, InvalidModelError, CorruptPackageError: a file cannot be read.
     """
     models = [read_model(path) for path in paths]
@@ -113,7 +120,7 @@ def deployed(paths: Sequence[str | Path]) -> Deployment:
     return Deployment(
         name=", ".join(model.path for model in models),
         segments=tuple(_segment(Path(path), model) for path, model in zip(paths, models)),
-        interface=_joined([model.main for model in models]),
+        interface=_joined([model.main for model in models], original),
         strategy="as compiled",
         compiler=packages[0].compiler_version,
         virtual=any(executable.chip == VIRTUAL_CHIP for package in packages for executable in package.executables),
@@ -151,17 +158,34 @@ def _interface(graph: Graph) -> Graph:
     return _graph([graph.tensors[i] for i in graph.inputs], [graph.tensors[i] for i in graph.outputs])
 
 
-def _joined(graphs: Sequence[Graph]) -> Graph:
-    """What a pipeline of these takes (nobody before gives it) and gives (nobody behind takes it)."""
-    taken, given = ({}, {})  # type: dict[str, Tensor], dict[str, Tensor]
+def _joined(graphs: Sequence[Graph], original: Model | None) -> Graph:
+    """What a pipeline of these takes (nobody before gives it) and gives: what the original does, or nobody takes."""
+    taken: dict[str, Tensor] = {}
+    given: dict[str, Tensor] = {}
     for graph in graphs:
         for tensor in (graph.tensors[i] for i in graph.inputs):
             if tensor.name not in given:
                 taken.setdefault(tensor.name, tensor)
         given |= {tensor.name: tensor for tensor in (graph.tensors[i] for i in graph.outputs)}
+    if original is not None:
+        whole = _interface(original.main)
+        _require_among(taken.values(), [whole.tensors[i] for i in whole.inputs], original)
+        _require_among([whole.tensors[i] for i in whole.outputs], [*taken.values(), *given.values()], original)
+        return whole
     last = {graphs[-1].tensors[i].name for i in graphs[-1].outputs}
     read = {graph.tensors[i].name for graph in graphs for i in graph.inputs}
     return _graph(list(taken.values()), [tensor for name, tensor in given.items() if name in last or name not in read])
+
+
+def _require_among(tensors: Iterable[Tensor], known: Iterable[Tensor], original: Model) -> None:
+    there = {(tensor.name, tensor.dtype, tensor.shape) for tensor in known}
+    for tensor in tensors:
+        if (tensor.name, tensor.dtype, tensor.shape) not in there:
+            raise DeviceError(
+                f"the files were not compiled from {original.path}: only one side takes or gives the tensor "
+                f"'{tensor.name}' ({tensor.dtype.name.lower()} {list(tensor.shape)})",
+                "Give the model they were compiled from.",
+            )
 
 
 def _graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from atoll import __version__, toolchain
+from atoll.codegen import interface_difference
 from atoll.cut import partition_at
 from atoll.cut.measurements import Failure, Measured, Store, measurement_key, remembered
 from atoll.device import EdgeTpu, RealEdgeTpu, VirtualEdgeTpu, make_interpreter
 from atoll.device.errors import DeviceLostError
 from atoll.device.real import why_not
+from atoll.device.watch import PATIENCE_S, watched
 from atoll.errors import AtollError, DeviceError, InvalidModelError, OutputError
 from atoll.files import map_file
 from atoll.formats.tflite import model_bytes, read_model
 from atoll.ir.compiled import is_compiled
-from atoll.ir.graph import Graph, Model
+from atoll.ir.graph import Model
 from atoll.ir.subgraph import extract
 from atoll.profiling import Workload, workload
 from atoll.run.inputs import random_inputs
@@ -35,8 +36,6 @@ WARM = 2
 RUNS = (10, 100)
 """At least and at most so many inferences count, by their median; from the least on they end after ``SECONDS``."""
 SECONDS = 1.0
-PATIENCE = 120.0
-"""Seconds after which a device that does not answer is given up."""
 RESUME = "What was measured is kept: run the same command again, and it goes on from there."
 
 
@@ -116,7 +115,7 @@ class DeviceMeter:
     """A device, real or virtual, by the clock of this machine; random inputs."""
 
     device: EdgeTpu
-    patience: float = PATIENCE
+    patience_s: float = PATIENCE_S
 
     @property
     def kind(self) -> str:
@@ -127,31 +126,13 @@ class DeviceMeter:
         return self.device.bus
 
     def seconds(self, compiled: Path, source: Path) -> float:
-        # A hanging device hangs its thread for good; here the time limit is seen, and Ctrl-C.
-        answer: list[float | BaseException] = []
+        return watched(self.device, lambda tick: self._seconds(compiled, source, tick), self.patience_s)
 
-        def work() -> None:
-            try:
-                answer.append(self._seconds(compiled, source))
-            except BaseException as error:
-                answer.append(error)
-
-        thread = threading.Thread(target=work, name="atoll-measure", daemon=True)
-        thread.start()
-        thread.join(self.patience)
-        if not answer:
-            raise DeviceError(
-                f"{self.device.path} has not answered for {self.patience:g} s", "Replug it, or reset the machine."
-            )
-        if isinstance(answer[0], BaseException):
-            raise answer[0]
-        return answer[0]
-
-    def _seconds(self, compiled: Path, source: Path) -> float:
+    def _seconds(self, compiled: Path, source: Path, tick: Callable[[], None]) -> float:
         original = source if isinstance(self.device, VirtualEdgeTpu) else None
         interpreter = make_interpreter(compiled, self.device, original=original)
         try:
-            return self._median(interpreter, next(random_inputs(read_model(source).main)))
+            return self._median(interpreter, next(random_inputs(read_model(source).main)), tick)
         except RuntimeError as error:
             raise self._explained(compiled, error) from error
         finally:
@@ -159,18 +140,20 @@ class DeviceMeter:
                 interpreter.close()
 
     @staticmethod
-    def _median(interpreter: Any, inputs: Mapping[str, Any]) -> float:
+    def _median(interpreter: Any, inputs: Mapping[str, Any], tick: Callable[[], None]) -> float:
         interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
             interpreter.set_tensor(detail["index"], inputs[detail["name"]])
         for _ in range(WARM):
             interpreter.invoke()
+            tick()
         times: list[float] = []
         least, most = RUNS
         begin = time.perf_counter()
         while len(times) < least or (len(times) < most and times[-1] - begin < SECONDS):
             interpreter.invoke()
             times.append(time.perf_counter())
+            tick()
         return statistics.median(b - a for a, b in zip([begin, *times], times))
 
     def _explained(self, compiled: Path, error: RuntimeError) -> AtollError:
@@ -279,7 +262,9 @@ class Measuring:
             source = Path(folder, f"operators_{start}_to_{end - 1}.tflite")
             source.write_bytes(self.content(start, end))
             compiled = self.compiler.compile(source, Path(folder))
-            _require_same_interface(read_model(source).main, read_model(compiled).main)
+            difference = interface_difference(read_model(source).main, read_model(compiled).main)
+            if difference:
+                raise InvalidModelError(difference)
             yield source, compiled
 
     def _keep(self, segment: tuple[int, int], compiled: Path) -> None:
@@ -299,20 +284,3 @@ def segment_model(model: Model, start: int, end: int) -> Model:
         return model  # with its signatures and metadata
     segment = next(s for s in partition_at(model.main, cuts, "").segments if s.operators[0] == start)
     return extract(model, segment.operators, inputs=segment.inputs, outputs=segment.outputs)
-
-
-def _require_same_interface(source: Graph, compiled: Graph) -> None:
-    """A pipeline passes tensors on by name; and what takes other inputs was made of another file."""
-    for what, expected, found in (
-        ("inputs", _interface(source, source.inputs), _interface(compiled, compiled.inputs)),
-        ("outputs", _interface(source, source.outputs), _interface(compiled, compiled.outputs)),
-    ):
-        if expected != found:
-            raise InvalidModelError(
-                f"the {what} of the compiled file are {', '.join(sorted(found))}, those of the segment "
-                f"{', '.join(sorted(expected))}"
-            )
-
-
-def _interface(graph: Graph, tensors: Sequence[int]) -> set[str]:
-    return {f"{t.name} {t.dtype.name.lower()} {list(t.shape)}" for t in (graph.tensors[i] for i in tensors)}

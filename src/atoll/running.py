@@ -18,6 +18,7 @@ import numpy.typing as npt
 from atoll import toolchain
 from atoll.deploying import Deployment, SegmentFile, deploy
 from atoll.device import EdgeTpu, VirtualEdgeTpu, lease, make_interpreter
+from atoll.device.base import BUSES
 from atoll.device.inventory import edge_tpus, fitting
 from atoll.device.plain import plain_interpreter
 from atoll.device.runtime import PERFORMANCE
@@ -32,6 +33,9 @@ from atoll.target.host import Target
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
+
+STALL_S = 120.0
+"""The slowest segment of a network known to us takes seconds, even on a CPU."""
 
 OVERLAP = 2
 """Interpreters per virtual device in real time: one takes and gives tensors while the device is busy with the other."""
@@ -51,17 +55,25 @@ class RunOptions:
     on_wait: Callable[[str], object] | None = None
     target: Target | None = None
     """A host whose modelled latencies virtual devices report."""
+    by_bus: Mapping[str, Target] = field(default_factory=dict)
+    """The same, per bus of the device, where there is no ``target``."""
     real_time: bool = False
-    """Virtual devices take as long as ``target`` says."""
+    """Virtual devices take as long as modelled."""
     clock: Literal["max", "standard", "reduced"] | None = None
     """Of the devices; None: ``max`` for virtual ones, what the runtime chooses for real ones."""
     per_device: int | None = None
     """Interpreters per device; None: 2 on virtual devices in real time, 1 elsewhere."""
+    stall_timeout: float | None = STALL_S
+    """Seconds after which an inference of one segment counts as failed; None: never."""
     original: str | None = None
     """The uncompiled model of compiled files."""
     trace: Trace | None = None
     watch: Callable[[Pipeline], AbstractContextManager[object]] = field(default=nullcontext)
     """Entered around the run, with the running pipeline."""
+
+    def target_of(self, device: EdgeTpu) -> Target | None:
+        """What the latency of a device is modelled for."""
+        return (self.target or self.by_bus.get(device.bus)) if device.virtual else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,8 @@ class Run:
     """What limits the throughput, and what would help."""
     modelled_s: tuple[float, ...]
     """Per segment, the latency that its virtual device models; empty without a target."""
+    late: tuple[float, ...]
+    """Per segment, the share of inferences that this CPU was too slow for to be in real time."""
     sample: tuple[tuple[Tensors, Tensors], ...]
 
 
@@ -112,7 +126,7 @@ def run_deployment(
     Raises as :func:`run_pipeline`. On real devices a difference is reported, and no error.
     """
     usable = usable_devices(deployment, options.devices)
-    if options.clock is not None and options.target is None and usable[0].virtual:
+    if options.clock is not None and not (options.target or options.by_bus) and usable[0].virtual:
         raise UsageError(
             "the clock of virtual devices changes modelled latencies, and none are asked for",
             "Add --real-time, --bus or --target to --clock.",
@@ -144,7 +158,8 @@ def usable_devices(deployment: Deployment, chosen: Sequence[str] = ()) -> list[E
     usable = [device for device in devices if device.virtual] if deployment.virtual or not real else real
     count = deployment.devices
     if len(usable) >= count:
-        return usable
+        choosy = any(segment.kind != "any" for segment in deployment.segments)
+        return _of_kinds(usable, deployment) if choosy else usable
     if deployment.virtual:
         raise DeviceError(
             f"{count} virtual Edge TPUs are asked for, there are {len(usable) or 'none'}",
@@ -155,6 +170,23 @@ def usable_devices(deployment: Deployment, chosen: Sequence[str] = ()) -> list[E
         f"{count} Edge TPUs are asked for, there are {len(usable) or 'none'}",
         "Use fewer segments (--tpus), or see what is there: atoll devices.",
     )
+
+
+def _of_kinds(usable: Sequence[EdgeTpu], deployment: Deployment) -> list[EdgeTpu]:
+    """One device for each replica of each segment, of the kind that it wants; those without a wish come last."""
+    left = list(usable)
+    found: dict[int, list[EdgeTpu]] = {}
+    for number, segment in sorted(enumerate(deployment.segments), key=lambda item: item[1].kind == "any"):
+        fit = [device for device in left if segment.kind == "any" or device.bus in BUSES[segment.kind]]
+        if len(fit) < segment.replicas:
+            raise DeviceError(
+                f"segment {number} is for {segment.replicas} {segment.kind} Edge TPUs, {len(fit) or 'none'} are left",
+                "Change its device in the partition file (any: whatever there is), or see atoll devices. Virtual ones: "
+                "ATOLL_VIRTUAL_TPUS=pci:2,usb:2.",
+            )
+        found[number] = fit[: segment.replicas]
+        left = [device for device in left if device not in found[number]]
+    return [device for number in range(len(deployment.segments)) for device in found[number]]
 
 
 @contextmanager
@@ -170,7 +202,8 @@ def leased(
         DeviceBusyError: others have them for longer than ``timeout`` seconds.
     """
     with lease(count, devices=usable, timeout=timeout, on_wait=on_wait) as devices:
-        yield devices
+        order = {device.path: place for place, device in enumerate(usable)}
+        yield tuple(sorted(devices, key=lambda device: order[device.path]))
     for _ in range(2):
         gc.collect()  # interpreters hold their device until they are gone: the pipeline goes first, then they can
 
@@ -203,7 +236,9 @@ def run_segments(
             for segment, group in zip(deployment.segments, groups)
         ]
         with (
-            Pipeline(segments, inputs=specs, outputs=names, trace=options.trace) as pipeline,
+            Pipeline(
+                segments, inputs=specs, outputs=names, trace=options.trace, stall_timeout=options.stall_timeout
+            ) as pipeline,
             options.watch(pipeline),
         ):
             begin = first = time.perf_counter()
@@ -217,8 +252,11 @@ def run_segments(
             stages = tuple(pipeline.stats())
         found = bottleneck(stages)
         advice = f"{found.message}. {found.help}" if found else ""
-        modelled = tuple(_modelled(group) for group in groups) if options.target else ()
-    return Run(options.inferences, first - begin, wall, stages, advice, modelled, tuple(sample))
+        virtual = [[device for device in group if isinstance(device, VirtualEdgeTpu)] for group in groups]
+        modelled = tuple(max((device.modelled_s for device in group), default=0.0) for group in virtual)
+        late = tuple(sum(device.late for device in group) / options.inferences for group in virtual)
+        known = options.target is not None or bool(options.by_bus)
+    return Run(options.inferences, first - begin, wall, stages, advice, modelled if known else (), late, tuple(sample))
 
 
 def _dealt(deployment: Deployment, devices: Sequence[EdgeTpu]) -> list[list[EdgeTpu]]:
@@ -247,28 +285,24 @@ def _timed(deployment: Deployment, groups: Sequence[Sequence[EdgeTpu]], options:
     changed: list[tuple[VirtualEdgeTpu, Any]] = []
     try:
         for segment, group in zip(deployment.segments, groups):
-            latency = _latency(segment, options)
             for device in group:
                 if isinstance(device, VirtualEdgeTpu):
                     changed.append((device, (device.latency, device.real_time, device.clock)))
-                    device.latency, device.real_time = latency, options.real_time
-                    device.clock = options.clock or "max"
+                    device.latency, device.real_time = _latency(segment, device, options), options.real_time
+                    device.clock, device.late = options.clock or "max", 0
         yield
     finally:
         for device, before in changed:
             device.latency, device.real_time, device.clock = before
 
 
-def _latency(segment: SegmentFile, options: RunOptions) -> Any:
-    if options.target is None:
+def _latency(segment: SegmentFile, device: EdgeTpu, options: RunOptions) -> Any:
+    target = options.target_of(device)
+    if target is None:
         return 0.0
     from atoll.profiling import latency_function
 
-    return latency_function(segment.compiled or segment.path, options.target, original=options.original)
-
-
-def _modelled(group: Sequence[EdgeTpu]) -> float:
-    return max((device.modelled_s for device in group if isinstance(device, VirtualEdgeTpu)), default=0.0)
+    return latency_function(segment.compiled or segment.path, target, original=options.original)
 
 
 def compare_with_whole(model: Model, sample: Iterable[tuple[Tensors, Tensors]]) -> tuple[Deviation, ...]:
@@ -321,12 +355,13 @@ def run_report(
         ideal_throughput=1 / slowest,
         advice=run.advice,
         times=_times(devices, options),
+        targets=tuple({target.name: None for target in map(options.target_of, devices) if target is not None}),
         virtual=any(device.virtual for device in devices),
         interpreters_per_device=_per_device(devices[0], options),
         segments=tuple(
-            _segment_report(segment, group, each, period / slowest, modelled)
-            for segment, group, each, period, modelled in zip(
-                deployment.segments, groups, stages, periods, run.modelled_s or [None] * len(groups)
+            _segment_report(segment, group, each, period / slowest, modelled, late)
+            for segment, group, each, period, modelled, late in zip(
+                deployment.segments, groups, stages, periods, run.modelled_s or [None] * len(groups), run.late
             )
         ),
         agreements=deployment.agreements,
@@ -341,8 +376,8 @@ def _period(stages: Sequence[StageStats]) -> float:
 def _times(devices: Sequence[EdgeTpu], options: RunOptions) -> str:
     if not any(device.virtual for device in devices):
         return "measured on real Edge TPUs"
-    if options.real_time and options.target is not None:
-        return f"virtual devices in real time: each takes as long as modelled for {options.target.name}, or longer"
+    if options.real_time:
+        return "virtual devices in real time: each takes as long as modelled, or longer"
     return (
         f"virtual devices: wall-clock times of CPU kernels on this machine's {os.cpu_count()} cores, "
         "not those of an Edge TPU (what that would take: atoll plan, atoll profile, or --real-time)"
@@ -355,11 +390,13 @@ def _segment_report(
     stages: Sequence[StageStats],
     share: float,
     modelled_s: float | None,
+    late: float,
 ) -> SegmentReport:
     count = sum(stage.count for stage in stages)
     return SegmentReport(
         file=segment.path.name,
         device=", ".join(device.path for device in group),
+        replicas=len(group),
         operators=segment.operators,
         mapped_operators=segment.mapped_operators,
         on_chip_bytes=segment.on_chip_bytes,
@@ -369,5 +406,6 @@ def _segment_report(
         mean_ms=sum(stage.total_s for stage in stages) / max(count, 1) * 1e3,
         p95_ms=max(stage.p95_s for stage in stages) * 1e3,
         modelled_ms=None if modelled_s is None else modelled_s * 1e3,
+        late_share=late,
         share_of_bottleneck=share,
     )

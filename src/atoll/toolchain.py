@@ -47,6 +47,9 @@ from atoll.target.operators import DEFAULT_RUNTIME, Status
 COMPILER = f"atoll {__version__}"
 """What our packages name as their compiler."""
 
+EQUAL_PARAMETERS = "equal parameter bytes"
+"""How a partition says that it was cut as the vendor's compiler cuts."""
+
 if TYPE_CHECKING:
     pass
 
@@ -159,7 +162,7 @@ def search_order(models: Sequence[Model], options: CompileOptions, rates: Sequen
 
 def equal_partition(graph: Graph, segments: int) -> Partition:
     """Segments of about equal parameter bytes; tensor names must be unique. Raises PartitionError."""
-    return partition_at(graph, equal_parameters(graph, segments), "equal parameter bytes")
+    return partition_at(graph, equal_parameters(graph, segments), EQUAL_PARAMETERS)
 
 
 def _require_consistent(models: Sequence[Model], options: CompileOptions) -> None:

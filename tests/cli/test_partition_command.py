@@ -70,6 +70,24 @@ def test_latency_is_the_least_and_a_limit_on_it_is_kept(atoll: Run, mobilenet: P
     assert fast["interval_ms"] <= between["interval_ms"] <= quick["interval_ms"]
 
 
+def test_fewer_devices_are_named_where_they_do_nearly_as_well(atoll: Run, tmp_path: Path) -> None:
+    """Six equal convolutions on USB 2: a cut costs about as much as it saves."""
+    build = GraphBuilder(size=16, channels=256)
+    first = last = build.tensor("input")
+    for n in range(6):
+        last = build.conv(last, f"conv_{n}")
+    chain = tmp_path / "chain.tflite"
+    write_model(Model((build.graph((first,), (last,)),)), chain)
+    one, four = (partitioned(atoll, chain, "--tpus", count, "--bus", "usb2") for count in (1, 4))
+    assert one["fewer"] is None and len(four["segments"]) > 1
+    assert four["interval_ms"] < one["interval_ms"] <= 1.05 * four["interval_ms"]
+    assert (four["fewer"]["devices"], four["fewer"]["interval_ms"]) == (1, pytest.approx(one["interval_ms"]))
+    assert four["fewer"]["worse"] == pytest.approx(one["interval_ms"] / four["interval_ms"] - 1)
+    text = atoll("partition", chain, "--tpus", 4, "--bus", "usb2").out
+    assert f"1 Edge TPU may do as well: {one['interval_ms']:.3f} ms between results" in text
+    assert partitioned(atoll, chain, "--tpus", 4, "--bus", "usb2", "--exactly")["fewer"] is None
+
+
 def test_what_is_written_is_what_was_found(atoll: Run, mobilenet: Path, middle: str, tmp_path: Path) -> None:
     report = partitioned(atoll, mobilenet, "--tpus", 2, "--pin", middle, "-o", tmp_path / "p.json")
     file = read_partition(tmp_path / "p.json", load(mobilenet).main)
@@ -109,7 +127,7 @@ def test_segments_along_branches(atoll: Run, branches: Path, tmp_path: Path) -> 
     checked = partitioned(atoll, branches, "--check", tmp_path / "p.json")
     assert checked["segments"] == report["segments"] and checked["findings"] == []
     text = atoll("partition", branches, "--tpus", 2).out
-    assert "Nothing is better under the model" in text and "in segment" in text
+    assert "No such pipeline is better under the model" in text and "in segment" in text
 
 
 def test_devices_of_two_kinds_with_replicas(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
@@ -129,6 +147,11 @@ def test_devices_of_two_kinds_with_replicas(atoll: Run, mobilenet: Path, tmp_pat
 def test_every_device_is_used_when_asked_for(atoll: Run, mobilenet: Path) -> None:
     assert len(partitioned(atoll, mobilenet, "--tpus", 5, "--exactly")["segments"]) == 5
     assert len(partitioned(atoll, mobilenet, "--tpus", 31, "--exactly")["segments"]) == 31
+    # With replicas it is the devices that are counted, in no matter how many segments.
+    exactly = (mobilenet, "--tpus", 4, "--exactly")
+    alone, shared = (partitioned(atoll, *exactly, "--replicas", count) for count in (1, 2))
+    assert sum(segment["replicas"] for segment in shared["segments"]) == 4 > len(shared["segments"])
+    assert shared["interval_ms"] <= alone["interval_ms"] * (1 + 1e-9)
 
 
 def test_a_limit_on_memory_is_kept_or_refused_with_what_it_takes(atoll: Run, mobilenet: Path) -> None:
@@ -165,9 +188,29 @@ def test_edited_files(atoll: Run, mobilenet: Path, middle: str, tmp_path: Path, 
 
 
 def test_more_segments_than_places(atoll: Run, mobilenet: Path) -> None:
-    result = atoll("partition", mobilenet, "--tpus", 99)
-    assert result.code == errors.PartitionError.exit_code
-    assert "30 places to cut" in result.err and "1 to 31 segments" in result.err
+    few, many = (partitioned(atoll, mobilenet, "--tpus", count) for count in (31, 10**9))
+    assert few["segments"] == many["segments"] and many["places_to_cut"] == 30
+    for option in ((), ("--replicas", 2)):
+        text = atoll("partition", mobilenet, "--tpus", 10**9, "--objective", "latency", *option).out
+        assert "30 places to cut, which make 31 segments at most" in text
+    for option in ((), ("--replicas", 2)):
+        result = atoll("partition", mobilenet, "--tpus", 99, "--exactly", *option)
+        assert result.code == errors.PartitionError.exit_code
+        assert "30 places to cut" in result.err and "1 to 31 segments" in result.err
+
+
+def test_copies_are_pointed_out_where_a_pipeline_has_no_use_for_all(atoll: Run, mobilenet: Path) -> None:
+    text = atoll("partition", mobilenet, "--tpus", 31).out
+    assert "As a pipeline, one Edge TPU per segment, there is no use for more than" in text
+    assert "--replicas" in text and "atoll plan" in text
+    text = atoll("partition", mobilenet, "--tpus", 2, "--objective", "latency").out  # which they do not shorten
+    assert "no use for more than 1 Edge TPU." in text and "atoll plan" not in text
+
+
+def test_the_error_of_pipelines_is_not_taken_for_that_of_real_networks(atoll: Run, mobilenet: Path) -> None:
+    words = "no time of a real network in a pipeline is known"
+    assert words in atoll("partition", mobilenet, "--tpus", 2, "--exactly").out
+    assert words not in atoll("partition", mobilenet, "--tpus", 1).out
 
 
 def test_a_latency_that_cannot_be_met_says_what_can(atoll: Run, mobilenet: Path) -> None:

@@ -135,6 +135,7 @@ def test_a_budget_that_is_spent_is_said(atoll: Run, mobilenet: Path, tmp_path: P
     assert not report["proven"] and 4 <= report["measured"] <= 8
     result = atoll("partition", *arguments, "--measure")
     assert result.code == 0 and "not proven" in result.out and "--budget" in result.out
+    assert "one complete way to cut is measured in any case" in result.out
 
 
 def test_a_virtual_device_is_measured_and_what_its_times_are_is_said(atoll: Run, chain_file: Path) -> None:

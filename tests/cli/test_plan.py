@@ -72,6 +72,18 @@ def test_whether_two_more_help_is_answered_from_the_rates(atoll: Run, mobilenet:
     assert f"{rates[2]:.1f}/s instead of {rates[0]:.1f}/s" in answer
 
 
+def test_for_several_numbers_it_is_said_in_a_sentence_which_of_them_two_more_would_help(
+    atoll: Run, mobilenet: Path
+) -> None:
+    plan = planned(atoll, mobilenet, "--tpus", "1..6")
+    rates = {row["devices"]: row["best"]["throughput"] for row in plan["rows"]}
+    steps, last = plan["answer"]
+    assert last.startswith("Would two more than 6 help? ")
+    for count in range(1, 5):
+        gain = rates[count + 2] / rates[count]
+        assert (f"{count} ({gain - 1:+.0%})" in steps) == (gain >= 1.05)
+
+
 def test_text_and_chart(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
     result = atoll("plan", mobilenet, "--tpus", "1..3", "--fps", 100, "--chart", tmp_path / "c.svg")
     assert result.code == 0 and result.err == ""
@@ -116,8 +128,9 @@ def test_devices_of_two_kinds(atoll: Run, mobilenet: Path) -> None:
 def test_numbers_that_are_too_few_for_the_memory_are_left_out(atoll: Run, mobilenet: Path) -> None:
     plan = planned(atoll, mobilenet, "--tpus", "1..3", "--memory-limit", "500000")
     assert [row["devices"] for row in plan["rows"]] == [2, 3] and plan["rows"][0]["copies"] is None
+    assert plan["too_few"] == [1] and plan["answer"][0].startswith("Fewer than 2 Edge TPUs are left out")
     refused = atoll("plan", mobilenet, "--tpus", 1, "--memory-limit", "500000")
-    assert refused.code == errors.PartitionError.exit_code and "It takes 2 at least" in refused.err
+    assert refused.code == errors.PartitionError.exit_code and "it takes 2 segments at least" in refused.err
 
 
 def test_several_models(atoll: Run, mobilenet: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import atoll as atoll_package
-from atoll import errors
+from atoll import errors, toolchain
 from atoll.device.inventory import edge_tpus
 from atoll.formats.tflite import read_model, write_model
 from atoll.ir import DType, Model, Operator
@@ -285,9 +285,9 @@ def test_in_real_time_a_device_takes_as_long_as_modelled(atoll: Run, chain_file:
     assert report["interpreters_per_device"] == 2 and report["verified"] == 3
     for segment in report["segments"]:
         assert 0 < segment["modelled_ms"] <= segment["mean_ms"] * 1.5  # asleep at least so long, but for rounding
-    assert report["times"].startswith("virtual devices in real time: each takes as long as modelled for slow")
+    assert report["times"].startswith("virtual devices in real time") and report["targets"] == ["slow"]
     text = atoll("run", chain_file, "--inferences", 3, "--bus", "usb2", "--clock", "reduced", "--per-device", 1).out
-    assert "modelled" in text.splitlines()[0] and "Modelled for pi3-usb2. Error: median" in text
+    assert "modelled" in text.splitlines()[0] and "Modelled for pi3-usb2: each segment by itself" in text
     quick, slow_clock = (
         json.loads(atoll("run", chain_file, "--inferences", 2, "--bus", "usb2", "--clock", clock, "--json").out)
         for clock in ("max", "reduced")
@@ -317,6 +317,34 @@ def test_a_partition_file_says_where_to_cut_and_on_what(atoll: Run, branched_fil
     assert atoll("run", branched_file, "--partition", file, "--tpus", 2).code == errors.UsageError.exit_code
 
 
+def test_segments_get_the_kind_of_device_that_the_partition_file_names(
+    atoll: Run, branched_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cuts.json"
+    assert atoll("partition", branched_file, "--tpus", 3, "--exactly", "-o", file).code == 0
+    document = json.loads(file.read_text())
+    for segment, kind in zip(document["segments"], ("any", "usb2", "pcie")):
+        segment["device"] = kind
+    file.write_text(json.dumps(document))
+    monkeypatch.setenv("ATOLL_VIRTUAL_TPUS", "pci:1,usb:1,usb2:1")
+    result = atoll("run", branched_file, "--partition", file, "--inferences", 6, "--real-time", "--json")
+    report = json.loads(result.out)
+    assert [segment["device"] for segment in report["segments"]] == ["virtual:usb:0", "virtual:usb:1", "virtual:pci:0"]
+    assert report["targets"] == ["desktop-usb3", "pi3-usb2", "x86-pcie"] and report["verified"] == 3
+    monkeypatch.setenv("ATOLL_VIRTUAL_TPUS", "pci:3")
+    refused = atoll("run", branched_file, "--partition", file)
+    assert refused.code == errors.DeviceError.exit_code and "segment 1 is for 1 usb2 Edge TPUs" in refused.err
+
+
+def test_a_device_that_hangs_is_given_up(atoll: Run, chain_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = edge_tpus()[0]
+    monkeypatch.setenv("ATOLL_FAULTS", f"pci:0=stall@{first.inferences + 3}")  # type: ignore[attr-defined]
+    result = atoll("run", chain_file, "--inferences", 9, "--stall", 0.5)
+    first.reset()  # type: ignore[attr-defined] # so that the thread ends
+    assert result.code == errors.PipelineError.exit_code
+    assert "segment 0 (virtual:pci:0) failed on item 2: no result within 0.5 s" in result.err
+
+
 def test_compiled_segments_run_as_they_are(atoll: Run, branched_file: Path, tmp_path: Path) -> None:
     assert atoll("compile", branched_file, "-n", 3, "-o", tmp_path).code == 0
     files = [tmp_path / f"branched_segment_{i}_of_3_edgetpu.tflite" for i in range(3)]
@@ -328,6 +356,23 @@ def test_compiled_segments_run_as_they_are(atoll: Run, branched_file: Path, tmp_
     assert atoll("run", files[0], branched_file).code == errors.UsageError.exit_code
     assert atoll("run", *files, "--tpus", 3).code == errors.UsageError.exit_code
     assert atoll("run", branched_file, "--original", branched_file).code == errors.UsageError.exit_code
+
+
+def test_compiled_segments_give_what_their_original_gives(atoll: Run, branched_file: Path, tmp_path: Path) -> None:
+    """Also an output that a later segment reads; and a model with other outputs is not their original."""
+    model = toolchain.load(branched_file)
+    early = model.main.operators[0].outputs[0]
+    both = replace(model, graphs=(replace(model.main, outputs=(early, *model.main.outputs)),), signatures=())
+    write_model(both, tmp_path / "both.tflite")
+    files = toolchain.write_compiled(toolchain.compile_model(both, 2, name="both")[1], tmp_path)
+    result = atoll("run", *files, "--inferences", 3, "--original", tmp_path / "both.tflite", "--json")
+    assert result.code == 0 and json.loads(result.out)["verified"] == 3
+    shown = {tensor.name for file in files for tensor in read_model(file).main.tensors}
+    inner = next(i for op in model.main.operators for i in op.outputs if model.main.tensors[i].name not in shown)
+    write_model(replace(both, graphs=(replace(both.main, outputs=(inner,)),)), tmp_path / "other.tflite")
+    result = atoll("run", *files, "--inferences", 3, "--original", tmp_path / "other.tflite")
+    assert result.code == errors.DeviceError.exit_code
+    assert f"only one side takes or gives the tensor '{model.main.tensors[inner].name}'" in result.err
 
 
 def test_a_file_of_the_vendors_compiler_runs_with_its_original(atoll: Run, shared: Path) -> None:

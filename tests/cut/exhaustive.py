@@ -31,6 +31,8 @@ def _hands(fleet: Fleet, segments: int) -> Iterator[tuple[tuple[str, int], ...]]
         if fleet.ordered:
             if _follows(list(fleet.devices), list(hand)):
                 yield hand
+        elif fleet.all_used and len(wanted) != fleet.size:
+            continue
         elif len(wanted) <= fleet.size and all(wanted.count(kind) <= fleet.devices.count(kind) for kind in fleet.kinds):
             yield hand
 

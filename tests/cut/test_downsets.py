@@ -158,6 +158,7 @@ def test_transfers_kinds_of_devices_and_pins(sources, seed, fleet, at_most, pinn
         np.array(weight).reshape(-1, 1),
         lambda sums, kind: sums[:, 0] * factor[kind],
         lambda kind: (np.array(receive) * factor[kind], np.array(send) * factor[kind]),
+        lambda kind: (0.0, np.array(weight) * factor[kind]),
     )
     goal = Goal(at_most=at_most)
     found = optimal_pieces(graph_of(sources), seconds, fleet, bound=bound, goal=goal, pinned=pins, max_downsets=limit)

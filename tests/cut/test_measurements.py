@@ -18,10 +18,23 @@ def test_a_recorder_asks_once_and_turns_failures_into_infinity():
         asked.append((start, end))
         return Failure("too large") if end - start > 2 else float(end - start)
 
-    recorder = Recorder(measure)
+    recorder = Recorder(measure, range(9))
     assert [recorder(0, 2), recorder(0, 2), recorder(0, 3), recorder(0, 3)] == [2.0, 2.0, math.inf, math.inf]
     assert asked == [(0, 2), (0, 3)] and recorder.calls == 2
     assert recorder.failures == {(0, 3): Failure("too large")}
+
+
+def test_what_is_no_compiler_is_given_up_after_a_few_segments():
+    recorder = Recorder(lambda _start, _end: Failure("left no file"), range(50))
+    with pytest.raises(PartitionError, match=r"none of 8 segments .* not even the shortest") as caught:
+        for end in range(49, 0, -1):
+            recorder(0, end)
+    assert "Is the compiler one?" in caught.value.hint and "left no file" in caught.value.hint
+
+
+def test_what_compiles_short_segments_only_is_not_given_up():
+    recorder = Recorder(lambda start, end: Failure("too large") if end - start > 2 else 1.0, range(50))
+    assert [recorder(0, end) for end in range(49, 0, -1)] == [math.inf] * 47 + [1.0, 1.0]
 
 
 def test_a_file_remembers_across_processes_what_was_measured_and_what_failed(tmp_path):

@@ -31,6 +31,10 @@ FLEETS = [
     Fleet(("pcie", "usb", "usb"), max_replicas=2),
     Fleet(("pcie", "usb", "usb", "pcie"), max_replicas=2, limit=2),
     Fleet.of(6),
+    Fleet(("any",) * 4, max_replicas=2, all_used=True),
+    Fleet(("any",) * 5, max_replicas=5, all_used=True),
+    Fleet(("any",) * 3, all_used=True),
+    Fleet(("pcie", "usb", "usb"), max_replicas=2, all_used=True),
 ]
 # Few different values, so that there are ties to break, and impossible segments.
 SECONDS = st.sampled_from([1.0, 1.5, 2.0, 3.0, 3.25, 4.0, math.inf])

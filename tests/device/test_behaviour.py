@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -320,6 +321,21 @@ def test_real_time_waits_for_the_modelled_latency(save: Save, monkeypatch: pytes
         opened(save(compiled(branched(), [0])), device).invoke()
         assert device.modelled_s == 0.002
         assert len(waits) == real_time
+
+
+def test_what_a_device_had_to_do_is_gone_with_a_reset(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    from atoll.device import virtual
+
+    deadlines: list[float] = []
+    monkeypatch.setattr(virtual, "wait_until", deadlines.append)
+    device = VirtualEdgeTpu(latency=1e6)
+    interpreter = opened(save(compiled(branched(), [0])), device)
+    begin = time.perf_counter()
+    interpreter.invoke()
+    interpreter.invoke()
+    device.reset()
+    interpreter.invoke()
+    assert [round((deadline - begin) / 1e6) for deadline in deadlines] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 import random
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atoll.cut.fleet import Goal
-from atoll.cut.optimal import arrange
+from atoll.cut import Fleet, Goal, optimal_cuts
 from atoll.errors import PartitionError
 from atoll.plan import fewest_for, plan_counts
 
 
 def plans_for(operators: int, cost, counts, max_rate=None, **options):
-    return plan_counts(partial(arrange, range(operators + 1), cost, **options), counts, max_rate)
+    def search(devices: int, *, max_replicas: int, whole: bool = False):
+        places = [0, operators] if whole else range(operators + 1)
+        return optimal_cuts(places, cost, Fleet.of(devices, max_replicas=max_replicas), **options)
+
+    return plan_counts(search, counts, max_rate)
 
 
 def random_costs(operators: int, seed: int):

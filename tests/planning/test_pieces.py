@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from atoll.cut import Fleet, Goal
 from atoll.errors import PartitionError
 from atoll.ir.graph import Graph
-from atoll.planning import FleetCosts, SegmentCosts, best_pieces, cut_places, interval, latency, moves
+from atoll.planning import (
+    FleetCosts,
+    SegmentCosts,
+    best_pieces,
+    cut_places,
+    fewer_devices,
+    interval,
+    latency,
+    moves,
+)
 from atoll.planning.costs import Operators, contiguous
 from atoll.target.host import profile
 from atoll.timing import pipeline_timing
@@ -64,7 +73,10 @@ def test_pieces_cost_what_the_pipeline_model_says_and_no_bound_is_above(seed: in
     for piece, stage in zip(pieces, timing.stages):
         seconds = own.piece_cost(piece)
         assert seconds * 1e3 == pytest.approx(stage.device_ms + stage.host_ms)
-        assert bound.seconds(bound.weights[list(piece)].sum(axis=0)[None], "any")[0] <= seconds
+        lower = bound.seconds(bound.weights[list(piece)].sum(axis=0)[None], "any")[0]
+        assert bound.linear is not None
+        always, each = bound.linear("any")
+        assert always + each[list(piece)].sum() <= lower * (1 + 1e-12) and lower <= seconds
     ends = np.arange(1, 7)
     for start in range(6):
         lower = own.bound(start, ends[start:])
@@ -79,6 +91,8 @@ FLEETS = [
     Fleet.of(3, max_replicas=2),
     Fleet(("pcie", "usb2")),
     Fleet(("pcie", "usb2", "usb2"), max_replicas=2),
+    Fleet(("any",) * 3, max_replicas=3, all_used=True),
+    Fleet(("pcie", "usb2", "usb2"), max_replicas=2, all_used=True),
 ]
 
 
@@ -92,7 +106,7 @@ FLEETS = [
 def test_the_best_pieces_are_the_best_of_all(
     seed: int, fleet: Fleet, objective: Literal["throughput", "latency"], share: float | None
 ) -> None:
-    """With branches, replicas, two kinds of devices, a limit on memory, and the host's own limit."""
+    """With branches, replicas, two kinds of devices, a limit on memory, the host's own limit, and all to be used."""
     graph = random_graph(seed, 5)
     free = SegmentCosts(graph, X86)
     limit = None if share is None else max(1, int(free.parameter_bytes.sum() * share))
@@ -102,7 +116,8 @@ def test_the_best_pieces_are_the_best_of_all(
     for pieces in pipelines(graph, min(3, fleet.size)):
         uses = itertools.product(fleet.kinds, range(1, fleet.max_replicas + 1))
         for hand in itertools.product(uses, repeat=len(pieces)):
-            if not Counter(kind for kind, r in hand for _ in range(r)) <= Counter(fleet.devices):
+            used = Counter(kind for kind, r in hand for _ in range(r))
+            if not used <= Counter(fleet.devices) or (fleet.all_used and used != Counter(fleet.devices)):
                 continue
             own = costs if len(pieces) == 1 and hand[0][1] > 1 else costs.in_pipeline(len(pieces))
             each = [own.piece_cost(piece, kind) for piece, (kind, _) in zip(pieces, hand)]
@@ -111,12 +126,12 @@ def test_the_best_pieces_are_the_best_of_all(
             slowest = max(host, *(seconds / r for seconds, (_, r) in zip(each, hand)))
             values.append(slowest if objective == "throughput" else sum(each))
     expected = min(values)
-    places = cut_places(graph, 1)
+    places, goal = cut_places(graph, 1), Goal(objective, at_least=fleet.fewest_segments)
     if math.isinf(expected):
         with pytest.raises(PartitionError, match="bytes of parameters each cannot be had"):
-            best_pieces(costs, places, fleet, Goal(objective))
+            best_pieces(costs, places, fleet, goal)
         return
-    found = best_pieces(costs, places, fleet, Goal(objective))
+    found = best_pieces(costs, places, fleet, goal)
     ours = interval(costs, found.pieces) if objective == "throughput" else latency(found.pieces)
     assert ours == pytest.approx(expected) == found.objective
     assert found.exact and found.lower_bound <= ours * (1 + 1e-9)
@@ -143,6 +158,24 @@ def test_branches_that_are_executed_in_turns_get_a_device_each() -> None:
     odd, even = {n for n in range(10) if n % 2}, {n for n in range(10) if n % 2 == 0}
     first, second = (set(piece.operators) for piece in found.pieces)
     assert first <= odd or first <= even or second - {10} <= odd or second - {10} <= even
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), replicas=st.sampled_from([1, 2]), share=st.sampled_from([0.0, 0.1, 0.5, 3.0]))
+def test_the_fewest_devices_that_do_nearly_as_well(seed: int, replicas: int, share: float) -> None:
+    graph = random_graph(seed, 5)
+    costs, places, most = FleetCosts({"any": SegmentCosts(graph, PI)}), cut_places(graph, 1), 4
+    by_count = {n: best_pieces(costs, places, Fleet.of(n, max_replicas=replicas)) for n in range(1, most + 1)}
+    used = sum(piece.replicas for piece in by_count[most].pieces)
+    limit = by_count[most].objective * (1 + share)
+    enough = [n for n in range(1, used) if by_count[n].objective <= limit]
+    fleet = Fleet.of(most, max_replicas=replicas)
+    fewer = fewer_devices(costs, places, by_count[most], fleet, Goal(), share, [])
+    if not enough:
+        assert fewer is None
+        return
+    assert fewer is not None and interval(costs, fewer) == pytest.approx(by_count[enough[0]].objective)
+    assert sum(piece.replicas for piece in fewer) <= enough[0]
 
 
 def test_no_single_operator_on_the_other_side_of_a_cut_is_better() -> None:

@@ -1,9 +1,6 @@
-"""Measured latencies: what hangs is given up, and the summary is that of the samples."""
+"""Measured latencies: the summary is that of the samples."""
 
 from __future__ import annotations
-
-import itertools
-import threading
 
 import numpy as np
 import pytest
@@ -11,48 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.device import VirtualEdgeTpu
-from atoll.errors import DeviceError
-from atoll.profiling import compare, measured
+from atoll.profiling import compare
 from atoll.report.measured import Modelled, measured_csv, rows
 from atoll.run import Trace
 
 PATH = "virtual:pci:0"
-
-
-def wait(event: threading.Event) -> None:
-    event.wait()
-
-
-def test_a_device_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured, "PATIENCE_S", 0.02)
-    released = threading.Event()
-    with pytest.raises(DeviceError, match=f"{PATH} has not answered for 0.02 s"):
-        measured._watched(VirtualEdgeTpu(PATH), lambda: wait(released), Trace())
-    released.set()
-
-
-def test_a_device_that_goes_on_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured, "PATIENCE_S", 1e-9)
-    endless, released = itertools.count(), threading.Event()
-
-    class Progressing(Trace):
-        @property
-        def events(self) -> list[object]:  # type: ignore[override]
-            count = next(endless)
-            if count == 50:
-                released.set()
-            return list(range(count))
-
-    trace = Progressing()
-    measured._watched(VirtualEdgeTpu(PATH), lambda: wait(released), trace)
-
-
-def test_what_fails_in_the_thread_is_raised() -> None:
-    def work() -> None:
-        raise KeyError("odd")
-
-    with pytest.raises(KeyError, match="odd"):
-        measured._watched(VirtualEdgeTpu(PATH), work, Trace())
 
 
 @given(st.lists(st.integers(1, 10**10), min_size=2, max_size=30), st.floats(0.001, 1e4))

@@ -71,6 +71,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ([{"model": "a\0b", "ms": 1}], "not a path"),
         ([{"model": "a", "ms": 0}], "'ms' is 0"),
         ([{"model": "a", "ms": True}], "'ms' is True"),
+        ([{"model": "a", "ms": 1e7}], "'ms' is 10000000.0"),
         ('[{"model": "a", "ms": NaN}]', "'ms' is nan"),
         ('[{"model": "a", "ms": 1e999}]', "'ms' is inf"),
         ([{"model": "a", "ms": 10**400}], "'ms' is 1000"),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline_fakes import PATIENCE_S, Fake
 
+from atoll.run import Pipeline
 from atoll.run.stats import Meter
 
 nanoseconds = st.one_of(st.integers(0, 10_000), st.integers(0, 10**12))
@@ -67,3 +72,43 @@ def test_memory_does_not_grow_with_the_number_of_items() -> None:
         meter.record(1 << exponent, 2 << exponent)
     assert len(meter.buckets) == size
     assert sum(meter.buckets) == 63
+
+
+def test_an_item_counts_when_the_device_is_done_with_it() -> None:
+    """And not when there is room for it behind the segment: meanwhile a sibling may have counted a later one."""
+    computed = threading.Semaphore(0)
+
+    def compute(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        computed.release()
+        return {"b": tensors["a"]}
+
+    with Pipeline([Fake(["a"], ["b"], compute)], output_queue=1, input_queue=4) as pipeline:
+        for i in range(4):
+            pipeline.push({"a": np.full(2, i, np.int32)})
+        for _ in range(2):
+            assert computed.acquire(timeout=PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
+        while pipeline.stats()[0].count < 2:  # the first is in the output queue, the second waits for room there
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert not computed.acquire(blocking=False)
+        for _ in range(4):
+            pipeline.pop()
+
+
+def test_devices_of_one_name_are_told_apart() -> None:
+    """Virtual ones that somebody makes for himself are all called the same."""
+
+    class Device:
+        path, listed = "virtual", False
+
+    class On(Fake):
+        def __init__(self, device: Device) -> None:
+            super().__init__(["a"], ["b"], lambda tensors: {"b": tensors["a"]})
+            self.device = device
+
+    one, other = Device(), Device()
+    with Pipeline([[On(one), On(other), On(one)]]) as pipeline:
+        list(pipeline.map({"a": np.full(2, i, np.int32)} for i in range(9)))
+        stats = pipeline.stats()
+    assert [stage.device for stage in stats] == ["virtual", "virtual"] and sum(stage.count for stage in stats) == 9

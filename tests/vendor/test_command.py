@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,11 +74,14 @@ def test_long_output_keeps_its_beginning_and_its_end(tmp_path: Path, model: Path
 
 
 def test_what_hangs_is_ended_with_its_children(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(internals, "_GRACE", -0.8)
+    monkeypatch.setattr(internals, "GRACE", -0.8)
     with pytest.raises(CompilerTimeoutError, match="did not finish within 1 s"):
         compiled(tmp_path, model, f"(sleep 300 & echo $! > {tmp_path}/child; wait)", seconds=1)
     state = Path("/proc", (tmp_path / "child").read_text().strip(), "status")
-    assert not state.exists() or "State:\tZ" in state.read_text()
+    deadline = time.monotonic() + 60  # the signal is sent, which is all that can be asked of a busy machine
+    while state.exists() and "State:\tZ" not in state.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_its_temporary_files_stay_in_its_directory(tmp_path: Path, model: Path) -> None:

@@ -180,11 +180,20 @@ def test_time_limit_kills_it_and_its_children(
 ) -> None:
     from atoll.vendor import compiler as internals
 
-    monkeypatch.setattr(internals, "_GRACE", 0.5)
+    monkeypatch.setattr(internals, "GRACE", 0.5)
     begin = time.monotonic()
     with pytest.raises(CompilerTimeoutError, match="did not finish within 0 s"):
         compiler.compile(model(tmp_path, "hang"), tmp_path, seconds=0, search=False)
     assert time.monotonic() - begin < 500  # the child that sleeps 1,000 s held its output open
+
+
+def test_what_prints_without_end_is_stopped(tmp_path: Path) -> None:
+    flood = script(tmp_path / "flood", "#!/bin/sh\nexec /bin/cat /dev/zero\n")
+    with pytest.raises(CompilerInvalidError, match="not the vendor's compiler"):
+        find_compiler(str(flood))
+    with pytest.raises(CompilerFailedError, match=r"printed more than 1048576 bytes and was stopped\.") as caught:
+        VendorCompiler(str(flood), "16.0").compile(model(tmp_path, "fine"), tmp_path)
+    assert len(str(caught.value)) < 1000
 
 
 def test_segments_side_by_side(tmp_path: Path, compiler: VendorCompiler) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 import click
@@ -68,10 +69,19 @@ def _terminated(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
+def _show_warning(message: Warning | str, *_where: object) -> None:
+    """One line: where in the source a warning was raised is nothing to the user."""
+    click.echo(f"warning: {message}", err=True)
+
+
 def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code, with its error, if any, said on standard error."""
+    from atoll.files import one_command
+
     try:
-        return command.main(args=arguments, standalone_mode=False) or 0
+        with one_command(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]  # called with positional arguments
+            return command.main(args=arguments, standalone_mode=False) or 0
     except AtollError as error:
         from atoll.cli.output import brief
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from atoll.cli.graph import Names, Numbers
+from atoll.cli.options import INFERENCES, OUTPUT_FILE
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 
 if TYPE_CHECKING:
@@ -58,8 +59,14 @@ def _common_options(function: _F) -> _F:
 @click.option("--data_dir", default="/tmp/models/", show_default=True, help="Where the models are.")
 @click.option("--model_list", type=Names(), default=_PIPELINED, show_default=True, help="Which models: a,b")
 @click.option("--num_segments_list", type=Numbers(), default="1,2,3,4", show_default=True, help="Into how many pieces.")
-@click.option("--num_inferences", default=100, show_default=True, type=click.IntRange(1), help="For each of them.")
-@click.option("--segment_latencies_path", default="", metavar="FILE", help="Write the segments' latencies, in ns.")
+@click.option("--num_inferences", default=100, show_default=True, type=INFERENCES, help="For each of them.")
+@click.option(
+    "--segment_latencies_path",
+    default="",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write the segments' latencies, in ns.",
+)
 @_common_options
 def model_pipelining_performance_analysis(
     data_dir: str,
@@ -94,7 +101,7 @@ def model_pipelining_performance_analysis(
 
 
 @command.command("multiple_tpus_performance_analysis")
-@click.option("--num_requests", default=30_000, show_default=True, type=click.IntRange(1), help="For each number.")
+@click.option("--num_requests", default=30_000, show_default=True, type=INFERENCES, help="For each number.")
 @click.option("--test_data_dir", default="test_data", show_default=True, help="Where the models are.")
 @click.option("--model_list", type=Names(), default=_SIDE_BY_SIDE, help="Which models: a,b  [default: the vendor's 8]")
 @click.option(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from atoll.cli.learn import read_labels
+from atoll.cli.options import FiniteFloat
 from atoll.cli.output import json_option, print_json, table
 from atoll.cli.workers import device_options, open_workers
 
@@ -16,7 +17,7 @@ from atoll.cli.workers import device_options, open_workers
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--labels", metavar="FILE", help="One label per line, or a number and a label.")
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to show.")
-@click.option("--threshold", default=0.0, show_default=True, help="The least score to show.")
+@click.option("--threshold", default=0.0, show_default=True, type=FiniteFloat(), help="The least score to show.")
 @device_options
 @json_option
 def command(

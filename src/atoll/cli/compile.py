@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atoll.cli.options import OUTPUT_DIRECTORY, OUTPUT_FILE, FiniteFloat
 from atoll.cli.output import brief, json_option, print_json, progress, quiet_option, table
 from atoll.errors import UsageError
 
@@ -23,7 +24,15 @@ _SHOWN_ORDERS = 24
 
 @click.command("compile")
 @click.argument("models", nargs=-1, required=True, type=click.Path(readable=False), metavar="MODEL...")
-@click.option("-o", "--output-dir", "directory", default="", metavar="DIR", help="Where the files go.  [default: .]")
+@click.option(
+    "-o",
+    "--output-dir",
+    "directory",
+    default="",
+    metavar="DIR",
+    type=OUTPUT_DIRECTORY,
+    help="Where the files go.  [default: .]",
+)
 @click.option(
     "-n", "--segments", default=1, show_default=True, type=click.IntRange(1), help="Files to cut one model into."
 )
@@ -42,7 +51,7 @@ _SHOWN_ORDERS = 24
 @click.option("-d", "--search", is_flag=True, help="If compilation fails, stop earlier in the graph and try again.")
 @click.option("-k", "--search-step", default=1, show_default=True, type=click.IntRange(1), help="Operators per try.")
 @click.option(
-    "-t", "--timeout", default=180.0, show_default=True, type=click.FloatRange(0.001, 1e6), help="Seconds it may take."
+    "-t", "--timeout", default=180.0, show_default=True, type=FiniteFloat(0.001, 1e6), help="Seconds it may take."
 )
 @click.option("--order", type=click.Choice(["given", "best"]), default="given", help="Order of co-compiled models.")
 @click.option("--rate", "rates", multiple=True, metavar="MODEL=R", help="How often a model runs, for --order best.")
@@ -61,7 +70,7 @@ _SHOWN_ORDERS = 24
     help="Whose compiler writes the files: ours (for virtual devices), or the vendor's; auto: the vendor's if found.",
 )
 @click.option("--compiler", metavar="PATH", help="The vendor's compiler.  [default: the first in PATH]")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write one row per operator.")
+@click.option("--csv", "csv_file", metavar="FILE", type=OUTPUT_FILE, help="Write one row per operator.")
 @json_option
 @quiet_option
 def command(

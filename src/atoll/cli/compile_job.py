@@ -28,7 +28,7 @@ from atoll.errors import (
     UnsupportedModelError,
     UsageError,
 )
-from atoll.files import map_file, output_directory
+from atoll.files import map_file, note_read, output_directory
 from atoll.formats.tflite import read_model
 from atoll.ir.graph import Model
 from atoll.ir.subgraph import with_unique_names
@@ -71,6 +71,8 @@ class Compilation:
         """Set when :meth:`wait` raises because of one of the models."""
         self.attempts: list[toolchain.Attempt] = []
         self.orders: OrderSearch | None = None
+        for path in (*job.models, *([job.partition] if job.partition else [])):
+            note_read(path)  # the child reads them, this process writes
         self._scratch = tempfile.TemporaryDirectory(prefix="atoll-")
         # Forking starts at once and shares what is loaded; where it does not exist a new interpreter is started.
         context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.options import FiniteFloat
 from atoll.cli.output import json_option, print_json, table
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _COLUMNS = ("device", "kind", "bus", ">speed", "path", "identity", ">temperature
 @click.command("devices")
 @click.option("--watch", is_flag=True, help="Look again and again, until Ctrl-C.")
 @click.option(
-    "--interval", default=1.0, show_default=True, type=click.FloatRange(0.1), help="Seconds between two looks."
+    "--interval", default=1.0, show_default=True, type=FiniteFloat(0.1, 1e6), help="Seconds between two looks."
 )
 @json_option
 def command(watch: bool, interval: float, as_json: bool) -> None:

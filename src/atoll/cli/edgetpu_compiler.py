@@ -21,6 +21,7 @@ from atoll.errors import (
     NotQuantizedError,
     UsageError,
 )
+from atoll.files import one_command
 from atoll.report import vendor
 from atoll.target.generations import DEFAULT
 from atoll.toolchain import Attempt, CompileOptions
@@ -81,7 +82,8 @@ def invoke(arguments: Sequence[str]) -> int:
         "edgetpu_compiler", params=_PARAMETERS, callback=_run, add_help_option=False, no_args_is_help=False
     )
     try:
-        return command.main(list(arguments), standalone_mode=False) or 0
+        with one_command():
+            return command.main(list(arguments), standalone_mode=False) or 0
     except click.ClickException as error:
         _complain(error.format_message(), "Try: edgetpu_compiler --help")
     except AtollError as error:

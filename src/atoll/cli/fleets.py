@@ -103,13 +103,21 @@ def fleet_costs(graph: Graph, hosts: dict[str, Target], memory_limit: MemoryLimi
     return FleetCosts({kind: SegmentCosts(graph, host, memory_limit) for kind, host in hosts.items()})
 
 
+CPU_CORES = "Each Edge TPU, copies and replicas too, is taken to have a CPU core for the operators on the CPU."
+"""What predictions with copies or replicas take to be so, where there are such operators."""
+
+
 def how(costs: FleetCosts) -> tuple[str, ...]:
     """How the predictions were obtained."""
-    hosted = len(costs.graph.operators) - len(costs.first.mapped)
+    every = len(costs.graph.operators)
+    hosted = every - len(costs.first.mapped)
+    on_cpu = (
+        f"{hosted} of the model's {every} operators stay on the CPU, each in its segment; their times are estimated."
+    )
     mixed = "Each bus has its own host's numbers. Such pipelines were never compared with measurements."
     return (
         f"Times are modelled (docs/timing.md) with the numbers of {costs.name}; no Edge TPU was used. The memory is "
         "planned as atoll's compiler does; the size of the instruction stream is estimated.",
         *([mixed] if len(costs.targets) > 1 else []),
-        *([f"{hosted} operators stay on the CPU, in every segment; their times are estimated."] if hosted else []),
+        *([on_cpu] if hosted else []),
     )

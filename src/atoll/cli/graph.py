@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from atoll.cli.options import OUTPUT_DIRECTORY, OUTPUT_FILE, FiniteFloat
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -42,7 +44,8 @@ class Numbers(Names):
 
 
 def _file(name: str, text: str, required: bool = True) -> Callable[[_F], _F]:
-    return click.option(name, metavar="FILE", required=required, help=text)
+    kind = OUTPUT_FILE if name.startswith("--output") else None
+    return click.option(name, metavar="FILE", required=required, type=kind, help=text)
 
 
 @command.command("append_recurrent_links")
@@ -96,7 +99,13 @@ def join_tflite_models(
 @click.option("--fc_weights_tensor_name", metavar="NAME", help="The layer's weights; checked when given.")
 @click.option("--fc_bias_tensor_name", metavar="NAME", help="The layer's bias; checked when given.")
 @click.option("--feature_dim_index", default=0, help="Which dimension of the output counts its features; checked.")
-@click.option("--split_ratio", default=0.5, show_default=True, help="Share of the outputs (inputs) in the first part.")
+@click.option(
+    "--split_ratio",
+    default=0.5,
+    show_default=True,
+    type=FiniteFloat(),
+    help="Share of the outputs (inputs) in the first part.",
+)
 @click.option(
     "--split_over",
     default="outputs",
@@ -144,7 +153,7 @@ def split_fc(
 
 @command.command("partition_with_num_ops")
 @_file("--model_path", "The model.")
-@click.option("--output_dir", metavar="DIR", required=True, help="Where to write the segments.")
+@click.option("--output_dir", metavar="DIR", type=OUTPUT_DIRECTORY, required=True, help="Where to write the segments.")
 @click.option("--segment_prefix", default="tmp", show_default=True, help="What their names begin with.")
 @click.option("--num_ops", type=Numbers(), required=True, help="Operators of each segment: 10,20,30")
 def partition_with_num_ops(model_path: str, output_dir: str, segment_prefix: str, num_ops: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from atoll.cli.options import OUTPUT_FILE, SEED, FiniteFloat
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.workers import device_options, open_workers
 
@@ -39,10 +40,23 @@ def _common_options(function: _F) -> _F:
         click.option(
             "--images", required=True, metavar="DIR", help="A folder with one sub-folder of images per class."
         ),
-        click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the classifier."),
-        click.option("--labels", metavar="FILE", help="Where to write the labels.  [default: OUTPUT_labels.txt]"),
-        click.option("--held-out", default=0.2, show_default=True, help="Share of each class kept for the test."),
-        click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of everything random."),
+        click.option(
+            "-o", "--output", required=True, metavar="FILE", type=OUTPUT_FILE, help="Where to write the classifier."
+        ),
+        click.option(
+            "--labels",
+            metavar="FILE",
+            type=OUTPUT_FILE,
+            help="Where to write the labels.  [default: OUTPUT_labels.txt]",
+        ),
+        click.option(
+            "--held-out",
+            default=0.2,
+            show_default=True,
+            type=FiniteFloat(0, 1, max_open=True),
+            help="Share of each class kept for the test.",
+        ),
+        click.option("--seed", default=0, show_default=True, type=SEED, help="Of everything random."),
         click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be read."),
         device_options,
         json_option,
@@ -114,10 +128,12 @@ def imprint(keep_classes: bool, base_labels: str | None, append_tail: bool, **op
 @command.command("softmax")
 @click.option("--iterations", default=500, show_default=True, type=click.IntRange(1), help="Batches to train on.")
 @click.option("--batch-size", default=100, show_default=True, type=click.IntRange(1), help="Images per batch.")
-@click.option("--learning-rate", default=0.01, show_default=True, help="Step along the gradient.")
-@click.option("--reg", default=0.0, show_default=True, help="Strength of the L2 penalty on the weights.")
+@click.option("--learning-rate", default=0.01, show_default=True, type=FiniteFloat(), help="Step along the gradient.")
+@click.option(
+    "--reg", default=0.0, show_default=True, type=FiniteFloat(), help="Strength of the L2 penalty on the weights."
+)
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many tests without progress (one in 10 steps).")
-@click.option("--curve", metavar="FILE", help="Write the learning curve as an SVG picture.")
+@click.option("--curve", metavar="FILE", type=OUTPUT_FILE, help="Write the learning curve as an SVG picture.")
 @_common_options
 def softmax(
     iterations: int,

@@ -9,6 +9,8 @@ import sys
 
 import click
 
+from atoll.cli.options import SECONDS
+
 EXIT_NOT_FOUND = 127
 """The shells' convention for a command that does not exist."""
 
@@ -23,7 +25,7 @@ EXIT_NOT_FOUND = 127
     show_default=True,
     help="-100 to 100; the higher goes first. A step is worth a minute of waiting.",
 )
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Give up after so long.  [default: never]")
+@click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Give up after so long.  [default: never]")
 @click.option("--no-wait", is_flag=True, help="Fail at once when they are in use.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what it waits for.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atoll.cli import invoke
+from atoll.cli.options import INFERENCES
 
 if TYPE_CHECKING:
     from atoll.run import Pipeline
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("name")
 @click.argument("segments", type=click.IntRange(1))
-@click.argument("inferences", type=click.IntRange(1))
+@click.argument("inferences", type=INFERENCES)
 def command(directory: Path, name: str, segments: int, inferences: int) -> None:
     """Run the SEGMENTS files that the compiler made of the model NAME (without .tflite) in DIR as a pipeline.
 

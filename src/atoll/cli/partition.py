@@ -11,6 +11,7 @@ import click
 
 from atoll.cli.fleets import (
     ALIASES,
+    CPU_CORES,
     TARGETS,
     fleet_costs,
     hosts_of,
@@ -20,12 +21,13 @@ from atoll.cli.fleets import (
     memory_option,
     mixed_option,
 )
+from atoll.cli.options import OUTPUT_FILE, POSITIVE
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.partition_measured import with_measuring
 from atoll.errors import PartitionError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from atoll.cut import Partition, Piece
     from atoll.ir.graph import Graph
@@ -37,15 +39,15 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(readable=False))
 @click.option("--tpus", type=click.IntRange(1), help="At most so many segments, one Edge TPU for each.")
 @mixed_option
-@click.option("--exactly", is_flag=True, help="Use every Edge TPU, even where fewer segments would do.")
+@click.option("--exactly", is_flag=True, help="Use every Edge TPU, even where fewer would do.")
 @click.option("--replicas", type=click.IntRange(1, 64), metavar="R", help="Up to R Edge TPUs for a slow segment.")
 @memory_option
 @click.option("--objective", type=click.Choice(["throughput", "latency"]), help="[default: throughput]")
-@click.option("--max-latency", metavar="MS", type=click.FloatRange(0, min_open=True), help="From input to output.")
+@click.option("--max-latency", metavar="MS", type=POSITIVE, help="From input to output.")
 @click.option("--pin", "pins", multiple=True, metavar="TENSOR", help="Cut behind the operator that writes it.")
 @click.option("--bus", type=click.Choice([*TARGETS]), help="What the Edge TPUs hang on.  [default: pcie]")
 @click.option("--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus.")
-@click.option("-o", "--output", metavar="FILE.json", help="Write the partition there.")
+@click.option("-o", "--output", metavar="FILE.json", type=OUTPUT_FILE, help="Write the partition there.")
 @click.option("--check", "check_file", metavar="FILE.json", help="Check a partition, edited maybe, instead.")
 @json_option
 @quiet_option
@@ -85,18 +87,24 @@ def command(
             "atoll partition MODEL --tpus 4, or --mixed pcie:2,usb3:2.",
         )
     from atoll.cut import Fleet, Goal, partition_of, write_partition
-    from atoll.planning import best_pieces, cut_places
+    from atoll.planning import best_pieces, cut_places, fewer_devices
+    from atoll.report.plan import HELPS
 
     hosts = hosts_of(mixed, bus, target)
     costs = fleet_costs(load_graph(model), hosts, memory_limit)
-    fleet = Fleet(mixed or ("any",) * (tpus or 0), max_replicas=replicas or 1)
-    # With replicas there may be more devices than segments.
-    positions = cut_places(costs.graph, fleet.size if exactly or fleet.max_replicas == 1 else 1)
+    asked, shared = tpus or len(mixed), replicas or 1
+    # With replicas there may be more devices than segments; without --exactly they need not all be used.
+    positions = cut_places(costs.graph, -(-asked // shared) if exactly else 1)
+    useful = min(asked, (len(positions) - 1) * shared)
+    fleet = Fleet(mixed or ("any",) * useful, max_replicas=shared, all_used=exactly)
     pinned = [_place(costs.graph, name, positions) for name in pins]
     limit = math.inf if max_latency is None else max_latency / 1e3
-    goal = Goal(objective or "throughput", max_latency=limit, at_least=fleet.size if exactly else 1)
+    goal = Goal(objective or "throughput", max_latency=limit, at_least=fleet.fewest_segments)
     with progress(f"cutting {model}", quiet=quiet):
         found = best_pieces(costs, positions, fleet, goal, pinned)
+        fewer = None
+        if goal.objective == "throughput" and not exactly:
+            fewer = fewer_devices(costs, positions, found, fleet, goal, HELPS - 1, pinned)
     pieces = found.pieces
     partition = partition_of(costs.graph, [p.operators for p in pieces], f"best {goal.objective} on {costs.name}")
     if output is not None:
@@ -105,8 +113,10 @@ def command(
         "model": model,
         "target": costs.name,
         "objective": goal.objective,
+        "places_to_cut": len(positions) - 2,
         "search": _search(found, goal.objective),
         **_stages(costs, partition, pieces),
+        "fewer": None if fewer is None else _fewer(costs, fewer, found),
         "neighbours": _neighbours(costs, found, positions),
         **_provenance(costs, pieces),
     }
@@ -114,10 +124,30 @@ def command(
         print_json("partition_report", **report, file=output)
         return
     _show(report)
-    if (used := sum(piece.replicas for piece in pieces)) < fleet.size:
-        click.echo(f"More than {used} Edge TPU{'s' * (used != 1)} bring{'s' * (used == 1)} nothing.")
+    for sentence in _left_over(report, asked, shared):
+        click.echo(sentence)
+    if report["fewer"] is not None:
+        click.echo(_enough(report["fewer"]))
     if output is not None:
         click.echo(f"Partition: {output}")
+
+
+def _left_over(report: dict[str, Any], asked: int, replicas: int) -> Iterator[str]:
+    """Why not all of the Edge TPUs asked for are used, and what may use them."""
+    places, used = report["places_to_cut"], sum(segment["replicas"] for segment in report["segments"])
+    if asked > (places + 1) * replicas:
+        yield f"The model has {places} places to cut, which make {places + 1} segments at most."
+    if used == asked:
+        return
+    each = "one Edge TPU" if replicas == 1 else f"up to {replicas} Edge TPUs"
+    more = f"more than {used} Edge TPU{'s' * (used != 1)}"
+    verdict = f"there is no use for {more}" if report["search"]["exact"] else f"no use for {more} was found"
+    yield f"As a pipeline, {each} per segment, {verdict}."
+    if report["objective"] == "throughput" and replicas < asked:
+        yield (
+            "Several Edge TPUs for a segment, or copies of the whole model, may be faster: see --replicas, and "
+            "atoll plan."
+        )
 
 
 def _search(found: Found, objective: str) -> dict[str, Any]:
@@ -130,6 +160,28 @@ def _search(found: Found, objective: str) -> dict[str, Any]:
         "lower_bound_ms": found.lower_bound * 1e3,
         "gap": found.gap,
     }
+
+
+def _fewer(costs: FleetCosts, fewer: Sequence[Piece], found: Found) -> dict[str, Any]:
+    """What fewer devices do; ``worse`` as a share (1 is 100 %)."""
+    from atoll.planning import interval, latency
+
+    between = interval(costs, fewer)
+    return {
+        "devices": sum(piece.replicas for piece in fewer),
+        "interval_ms": between * 1e3,
+        "latency_ms": latency(fewer) * 1e3,
+        "worse": between / interval(costs, found.pieces) - 1,
+    }
+
+
+def _enough(fewer: dict[str, Any]) -> str:
+    count = fewer["devices"]
+    return (
+        f"{count} Edge TPU{'s' * (count != 1)} may do as well: {fewer['interval_ms']:.3f} ms between results "
+        f"({fewer['worse']:+.1%}), {fewer['latency_ms']:.3f} ms through the empty pipeline. "
+        "Predictions are not that exact."
+    )
 
 
 def _place(graph: Graph, name: str, positions: Sequence[int]) -> int:
@@ -231,11 +283,13 @@ def _provenance(costs: FleetCosts, pieces: Sequence[Piece]) -> dict[str, Any]:
     from atoll.profiling import held_out_error
     from atoll.report.profile import error_sentence
 
-    if len(costs.targets) > 1:
-        return {"accuracy": None, "how": list(how(costs))}
     hosted = len(costs.first.mapped) < len(costs.graph.operators)
+    shared = hosted and any(piece.replicas > 1 for piece in pieces)
+    reasons = [*how(costs), *([CPU_CORES] if shared else [])]
+    if len(costs.targets) > 1:
+        return {"accuracy": None, "how": reasons}
     accuracy = held_out_error(costs.first.target, len(pieces), hosted=hosted)
-    sentences = [*how(costs), f"Error: {error_sentence(accuracy)}."]
+    sentences = [*reasons, f"Error: {error_sentence(accuracy)}."]
     return {"accuracy": None if accuracy is None else asdict(accuracy), "how": sentences}
 
 
@@ -299,7 +353,8 @@ def _proof(search: dict[str, Any] | None) -> list[str]:
         return []
     count, bound, gap = search["sets_before_a_cut"], search["lower_bound_ms"], search["gap"]
     if search["exact"] and gap <= 1e-9:
-        return [f"Nothing is better under the model: all {count:,} sets of operators that can lie before a cut count."]
+        every = f"all {count:,} sets of operators that can lie before a cut count"
+        return [f"No such pipeline is better under the model: {every}."]
     what = "latency" if search["bound_of"] == "latency_ms" else "time between results"
     how_many = "all" if search["exact"] else "not all, but"
     return [

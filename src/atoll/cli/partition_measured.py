@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from atoll.cli.options import OUTPUT_FILE, POSITIVE, FiniteFloat
 from atoll.cli.output import print_json, table
 from atoll.errors import UsageError
 
@@ -45,7 +46,7 @@ def device_option(function: _F) -> _F:
 def store_option(function: _F) -> _F:
     """``--store``."""
     text = "Where measurements are kept.  [default: ~/.cache/atoll/measurements.json]"
-    return click.option("--store", metavar="FILE", help=text)(function)
+    return click.option("--store", metavar="FILE", type=OUTPUT_FILE, help=text)(function)
 
 
 def timeout_option(function: _F) -> _F:
@@ -77,14 +78,15 @@ def with_measuring(function: _F) -> _F:
         else:
             function(**given)
 
+    budget = "Minutes to measure; one complete way to cut is measured in any case."
     options = [
         click.option("--measure", is_flag=True, help="Compile and measure the segments that the search asks for."),
         device_option,
-        click.option("--budget", metavar="MIN", type=click.FloatRange(0, min_open=True), help="Minutes to measure."),
+        click.option("--budget", metavar="MIN", type=POSITIVE, help=budget),
         click.option(
             "--tolerance",
             metavar="PCT",
-            type=click.FloatRange(0, 100),
+            type=FiniteFloat(0, 100),
             default=2.0,
             show_default=True,
             help="Measure until the cuts are proven to be within this of the best.",
@@ -128,11 +130,13 @@ def _partition(
     host = load_host(bus, target)
     whole = load(model)
     require_compilable(whole)
-    positions = cut_places(whole.main, tpus)
+    positions = cut_places(whole.main, tpus if exactly else 1)
+    asked, tpus = tpus, min(tpus, len(positions) - 1)
     costs = SegmentCosts(whole.main, host)
     chosen = choose_compiler(compiler, devices, timeout)
     with measuring(whole, chosen, devices, host, store, tpus, quiet) as measure:
-        deadline = None if budget is None else time.monotonic() + budget * 60
+        begin = time.monotonic()
+        deadline = None if budget is None else begin + budget * 60
         modelled, seconds = in_pipeline(costs, measure, tpus)
         found = refined_cuts(
             positions,
@@ -144,6 +148,7 @@ def _partition(
             tolerance=tolerance / 100,
             is_over=lambda _calls: deadline is not None and time.monotonic() > deadline,
         )
+        minutes = (time.monotonic() - begin) / 60
     if output is not None:
         strategy = f"best as measured, {_name(measure.meter)}"
         write_partition(output, costs.graph, partition_at(costs.graph, found.cuts, strategy))
@@ -155,6 +160,10 @@ def _partition(
         "stage_ms": host.host.stage_ms if len(found.seconds) > 1 else 0.0,
         **_outcome(found, tolerance / 100),
         **effort(measure, found.measurements, found.failures),
+        "tpus": asked,
+        "places_to_cut": len(positions) - 2,
+        "budget_minutes": budget,
+        "minutes": minutes,
     }
     if as_json:
         print_json("partition_measured", **report, file=output)
@@ -240,12 +249,19 @@ def _show(report: Mapping[str, Any]) -> None:
     )
     slowest, bound = report["bottleneck_ms"], report["lower_bound_ms"]
     if report["proven"]:
-        verdict = f"proven to be within {100 * report['tolerance']:g} % of the best"
+        verdict = f"proven to be within {100 * report['tolerance']:g} % of the best cuts in execution order"
     elif bound:
         verdict = f"not proven: the best may be as quick as {bound:.3f} ms. With more --budget it goes on from here"
     else:
         verdict = "not proven: the measurements were too few for a bound. With more --budget it goes on from here"
     click.echo(f"The slowest segment takes {slowest:.3f} ms; {verdict}.")
+    if report["tpus"] > (places := report["places_to_cut"]) + 1:
+        click.echo(f"The model has {places} places to cut, which make {places + 1} segments at most.")
+    if report["budget_minutes"] is not None and report["minutes"] > 1.1 * report["budget_minutes"]:
+        click.echo(
+            f"It took {report['minutes']:.2g} minutes, not {report['budget_minutes']:.2g}: one complete way to cut is "
+            "measured in any case, and what is begun is completed."
+        )
     staging, host = report["stage_ms"], report["stage_ms"] * len(report["segments"])
     if staging:
         click.echo(f"Each includes {staging:.3f} ms of the host's work for a stage (profile {report['target']}).")

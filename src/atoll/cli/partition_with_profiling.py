@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atoll.cli.options import OUTPUT_DIRECTORY
 from atoll.cli.output import json_option, print_json, quiet_option, table
 from atoll.cli.partition_measured import (
     choose_compiler,
@@ -42,7 +43,9 @@ _NS = click.IntRange(-1)
 )
 @click.option("--model_path", required=True, type=click.Path(readable=False), help="Path to the model.")
 @click.option("--num_segments", required=True, type=click.IntRange(1), help="Number of output segment models.")
-@click.option("--output_dir", default="/tmp/models/", show_default=True, help="Where the segments go.")
+@click.option(
+    "--output_dir", default="/tmp/models/", show_default=True, type=OUTPUT_DIRECTORY, help="Where the segments go."
+)
 @click.option(
     "--device_type", default="any", show_default=True, type=click.Choice([*_KINDS]), help="What to profile on."
 )

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.fleets import (
+    CPU_CORES,
     TARGETS,
     fleet_costs,
     hosts_of,
     how,
     load_graph,
-    load_host,
     memory_option,
     mixed_option,
 )
+from atoll.cli.options import OUTPUT_FILE, POSITIVE
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.errors import PartitionError, UsageError
 
 if TYPE_CHECKING:
-    from atoll.plan import Arrangement
-    from atoll.planning import FleetCosts, MemoryLimit, SegmentCosts
-    from atoll.report.plan import PlannedUse, PlanReport
-    from atoll.target.host import Target
+    from collections.abc import Callable, Sequence
 
-__all__ = ["TARGETS", "command", "load_costs", "load_host", "planned_use"]
+    from atoll.plan import Arrangement
+    from atoll.planning import FleetCosts, MemoryLimit
+    from atoll.report.plan import PlannedUse, PlanReport
 
 MOST = 16
 """The search takes seconds for each number of devices from about here on."""
@@ -40,13 +40,13 @@ MOST = 16
 @click.option(
     "--fps",
     multiple=True,
-    type=click.FloatRange(0, min_open=True),
+    type=POSITIVE,
     help="The wanted inferences per second; of several models one for all, or one for each in their order.",
 )
 @memory_option
 @click.option("--bus", type=click.Choice([*TARGETS]), help="What the Edge TPUs hang on.  [default: pcie]")
 @click.option("--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus.")
-@click.option("--chart", "chart_file", metavar="FILE.svg", help="Write a chart.")
+@click.option("--chart", "chart_file", metavar="FILE.svg", type=OUTPUT_FILE, help="Write a chart.")
 @json_option
 @quiet_option
 def command(
@@ -87,8 +87,11 @@ def command(
     from atoll.report.plan import COLUMNS, chart, rows
 
     costs = fleet_costs(load_graph(model), hosts, memory_limit)
-    with progress(f"planning {model}", quiet=quiet):
-        report = _plan(model, costs, first, last, fps[0] if fps else None, mixed)
+    counts = sorted({*range(first, last + 1), *(() if mixed else (first + 2, last + 1, last + 2))})
+    searches = [(count, mixed) for count in counts]
+    searches += [(last + 2, (*mixed, kind, kind)) for kind in dict.fromkeys(mixed)]
+    with progress(f"planning {model}", total=len(searches), quiet=quiet) as done:
+        report = _plan(model, costs, searches, last, fps[0] if fps else None, done)
     if chart_file is not None:
         write_file(chart_file, chart(report))
     if as_json:
@@ -107,40 +110,60 @@ def _range(text: str) -> tuple[int, int]:
     return first, last
 
 
-def load_costs(path: str, host: Target) -> SegmentCosts:
-    """The costs of a model's segments; raises as compiling it would."""
-    from atoll.planning import SegmentCosts
-
-    return SegmentCosts(load_graph(path), host)
-
-
 def _plan(
-    model: str, costs: FleetCosts, first: int, last: int, fps: float | None, mixed: tuple[str, ...]
+    model: str,
+    costs: FleetCosts,
+    searches: Sequence[tuple[int, tuple[str, ...]]],
+    last: int,
+    fps: float | None,
+    done: Callable[[int], None],
 ) -> PlanReport:
+    """``searches``: numbers of devices with their kinds; those with more than ``last`` are for the answer only."""
     from atoll.planning import best_uses
     from atoll.report.plan import PlanReport, PlanRow
 
-    counts = sorted({*range(first, last + 1), *(() if mixed else (first + 2, last + 1, last + 2))})
-    every = [
-        PlanRow(
-            plan.devices,
+    shown, beyond, too_few = list[PlanRow](), list[PlanRow](), list[int]()
+    more: list[tuple[str, PlannedUse]] = []
+    for number, (count, kinds) in enumerate(searches, start=1):
+        try:
+            (plan,) = best_uses(costs, [count], kinds)
+        except PartitionError:
+            if count >= last:  # what it takes is said for the largest number that was asked for
+                raise
+            too_few.append(count)
+            continue
+        row = PlanRow(
+            count,
             planned_use(costs, plan.best),
             planned_use(costs, plan.pipeline),
             None if plan.copies is None else planned_use(costs, plan.copies),
         )
-        for plan in best_uses(costs, counts, mixed)
-    ]
-    more = [
-        (kind, planned_use(costs, best_uses(costs, [last + 2], (*mixed, kind, kind))[0].best))
-        for kind in dict.fromkeys(mixed)
-    ]
-    if every[0].devices > last:
-        fewest = every[0].devices
-        raise PartitionError(f"{last} Edge TPUs are too few for the memory limit", f"It takes {fewest} at least.")
-    shown, beyond = [row for row in every if row.devices <= last], [row for row in every if row.devices > last]
-    replicas = "Copies and replicas are taken to share the work evenly; they were never compared with measurements."
-    reasons = (*how(costs), replicas)
-    return PlanReport(model, costs.name, tuple(shown), tuple(beyond), fps, reasons, tuple(more))
+        if count <= last:
+            shown.append(row)
+        elif kinds:
+            more.append((kinds[-1], row.best))
+        else:
+            beyond.append(row)
+        done(number)
+    reasons = (*how(costs), *_limits(costs))
+    return PlanReport(model, costs.name, tuple(shown), tuple(beyond), fps, reasons, tuple(more), tuple(too_few))
+
+
+def _limits(costs: FleetCosts) -> list[str]:
+    """What a plan does not consider, or takes to be so."""
+    from atoll.planning import has_branches
+
+    texts = ["Copies and replicas are taken to share the work evenly; they were never compared with measurements."]
+    if len(costs.first.mapped) < len(costs.graph.operators):
+        texts.append(CPU_CORES)
+    if len(costs.targets) > 1:
+        texts.append("Copies of the whole model are of one bus: copies on several at once are not considered.")
+    if has_branches(costs.graph):
+        texts.append(
+            "Pipelines are cut in execution order, within 1 % of the best such cuts; atoll partition --replicas also "
+            "cuts along branches, which may be faster."
+        )
+    return texts
 
 
 def planned_use(costs: FleetCosts, found: Arrangement) -> PlannedUse:

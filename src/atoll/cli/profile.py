@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atoll.cli.fleets import TARGETS, load_host
+from atoll.cli.options import OUTPUT_FILE, SECONDS
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.errors import UsageError
 
@@ -23,13 +24,10 @@ if TYPE_CHECKING:
     from atoll.target.host import Target
     from atoll.traces import Slice
 
-_TARGETS = {"pcie": "x86-pcie", "usb3": "desktop-usb3", "usb2": "pi3-usb2"}
-"""The measured host that stands for a bus."""
-
 
 @click.command("profile")
 @click.argument("model", required=False, type=click.Path(readable=False))
-@click.option("--bus", type=click.Choice([*_TARGETS]), help="What the Edge TPUs hang on.  [default: pcie]")
+@click.option("--bus", type=click.Choice([*TARGETS]), help="What the Edge TPUs hang on.  [default: pcie]")
 @click.option("--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus.")
 @click.option("--tpus", default=1, show_default=True, type=click.IntRange(1), help="Segments, one Edge TPU for each.")
 @click.option("--clock", type=click.Choice(["max", "standard", "reduced"]), help="Of the Edge TPU.  [default: max]")
@@ -37,11 +35,23 @@ _TARGETS = {"pcie": "x86-pcie", "usb3": "desktop-usb3", "usb2": "pi3-usb2"}
 @click.option("--measure-cpu", is_flag=True, help="Run the operators of the CPU here instead of estimating them.")
 @click.option("--device", metavar="DEVICE", help="Measure on it too: usb, pci, usb:0, pci:1, :2, or a path.")
 @click.option("--inferences", default=100, show_default=True, type=click.IntRange(1, 1_000_000), help="With --device.")
-@click.option("--wait", metavar="SECONDS", type=click.FloatRange(0), help="For a busy --device.  [default: no time]")
-@click.option("--csv", "csv_file", metavar="FILE", help="Write one row per operator; with --device, what was measured.")
-@click.option("--trace", "trace_file", metavar="FILE", help="Write a trace of the first inferences, for Perfetto.")
+@click.option("--wait", metavar="SECONDS", type=SECONDS, help="For a busy --device.  [default: no time]")
+@click.option(
+    "--csv",
+    "csv_file",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write one row per operator; with --device, what was measured.",
+)
+@click.option(
+    "--trace",
+    "trace_file",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write a trace of the first inferences, for Perfetto.",
+)
 @click.option("--calibrate", "runs_file", metavar="FILE", help="Fit a target to the measured runs in a JSON file.")
-@click.option("-o", "--output", metavar="FILE", help="Where --calibrate writes the target (.toml).")
+@click.option("-o", "--output", metavar="FILE", type=OUTPUT_FILE, help="Where --calibrate writes the target (.toml).")
 @json_option
 @quiet_option
 def command(
@@ -101,9 +111,7 @@ class _Request:
 
     def host(self, bus: str = "pcie") -> Target:
         """What --bus or --target names, else the host that stands for ``bus``."""
-        from atoll.target.host import load_target
-
-        return load_target(self.target or _TARGETS[self.bus or bus])
+        return load_host(None if self.target else self.bus or bus, self.target)
 
 
 def _profile(path: str, wanted: _Request, as_json: bool, quiet: bool) -> None:
@@ -180,8 +188,6 @@ def _leased(wanted: _Request) -> Iterator[EdgeTpu]:
     from atoll.device import inventory, lease
     from atoll.device.lease import patience
 
-    if wanted.wait is not None and math.isnan(wanted.wait):
-        raise UsageError("--wait nan is no number of seconds", "Examples: 0, 30.")
     candidates = inventory.fitting(wanted.device)
     timeout = patience() if wanted.wait is None else wanted.wait
     with lease(1, devices=candidates, timeout=timeout, on_wait=lambda said: click.echo(said, err=True)) as (device,):

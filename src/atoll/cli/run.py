@@ -6,13 +6,14 @@ import contextlib
 import itertools
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from atoll.cli.fleets import TARGETS, load_host
+from atoll.cli.options import INFERENCES, OUTPUT_DIRECTORY, OUTPUT_FILE, SECONDS, SEED, FiniteFloat
 from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.errors import UsageError
 
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...", type=click.Path(readable=False))
 @click.option("--tpus", type=click.IntRange(1), help="Segments, one Edge TPU for each.  [default: 2]")
 @click.option("--partition", "partition_file", metavar="FILE.json", help="Cut as atoll partition wrote there.")
-@click.option("--inferences", default=100, show_default=True, type=click.IntRange(1), help="How many inputs to run.")
+@click.option("--inferences", default=100, show_default=True, type=INFERENCES, help="How many inputs to run.")
 @click.option("--input", "input_file", metavar="FILE", help="A .npy or .npz file or an image; random values otherwise.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the random inputs.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Seed of the random inputs.")
 @click.option("--original", metavar="MODEL", help="The uncompiled model of compiled files, to compare with it.")
-@click.option("--segments-dir", metavar="DIR", help="Keep the compiled segments there.  [default: nowhere]")
+@click.option(
+    "--segments-dir", metavar="DIR", type=OUTPUT_DIRECTORY, help="Keep the compiled segments there.  [default: nowhere]"
+)
 @click.option(
     "--codegen",
     type=click.Choice(["auto", "virtual", "vendor"]),
@@ -44,8 +47,20 @@ if TYPE_CHECKING:
 @click.option(
     "--device", "devices", multiple=True, metavar="DEVICE", help="Use these only: usb, pci, usb:0, :2, or a path."
 )
-@click.option("--wait", metavar="SECONDS", type=click.FloatRange(0), help="For busy devices.  [default: for ever]")
-@click.option("--real-time", is_flag=True, help="Virtual devices take as long as modelled for --bus or --target.")
+@click.option("--wait", metavar="SECONDS", type=SECONDS, help="For busy devices.  [default: for ever]")
+@click.option(
+    "--stall",
+    metavar="SECONDS",
+    default=120.0,
+    show_default=True,
+    type=FiniteFloat(0.1, 1e6),
+    help="Give up when a segment takes so long for one inference.",
+)
+@click.option(
+    "--real-time",
+    is_flag=True,
+    help="Virtual devices take as long as modelled, for --bus or --target, or else each for its own bus.",
+)
 @click.option("--bus", type=click.Choice([*TARGETS]), help="Model the latency of Edge TPUs there.")
 @click.option("--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus.")
 @click.option("--clock", type=click.Choice(["max", "standard", "reduced"]), help="Of the Edge TPUs.")
@@ -57,7 +72,7 @@ if TYPE_CHECKING:
     "[default: 2 with --real-time, 1 otherwise]",
 )
 @click.option("--metrics", "port", metavar="PORT", type=click.IntRange(0, 65535), help="Serve Prometheus on 127.0.0.1.")
-@click.option("--trace", "trace_file", metavar="FILE", help="Write what ran when, for Perfetto.")
+@click.option("--trace", "trace_file", metavar="FILE", type=OUTPUT_FILE, help="Write what ran when, for Perfetto.")
 @json_option
 @quiet_option
 def command(
@@ -73,6 +88,7 @@ def command(
     compiler: str | None,
     devices: tuple[str, ...],
     wait: float | None,
+    stall: float,
     real_time: bool,
     bus: str | None,
     target: str | None,
@@ -88,11 +104,13 @@ def command(
     The first outputs are compared with those of the uncut model: bit for bit on virtual devices. MODEL may also be the
     compiled segments of a model, in order.
     """
-    host = load_host(bus, target) if real_time or bus or target else None
+    host = load_host(bus, target) if bus or target else None
+    by_bus = {name: load_host(name, None) for name in TARGETS} if real_time and host is None else {}
     from atoll.report.run import columns, proof, rows
     from atoll.run.inputs import random_inputs, read_inputs
     from atoll.run.trace import Trace
     from atoll.running import RunOptions, run_deployment
+    from atoll.toolchain import EQUAL_PARAMETERS
 
     with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
         with progress(f"compiling {', '.join(models)}", quiet=quiet):
@@ -107,6 +125,8 @@ def command(
             timeout=wait,
             on_wait=_say,
             target=host,
+            by_bus=by_bus,
+            stall_timeout=stall,
             real_time=real_time,
             clock=clock,
             per_device=per_device,
@@ -122,7 +142,11 @@ def command(
         return
     table(columns(report), rows(report))
     click.echo(proof(report))
-    _show(report, host, real_time)
+    if len(report.segments) > 1 and report.strategy == EQUAL_PARAMETERS:
+        click.echo("Cut into equal parameter bytes, as the vendor's compiler does; atoll partition finds better cuts.")
+    _show(
+        report, [target for target in (host, *by_bus.values()) if target and target.name in report.targets], real_time
+    )
     if segments_dir:
         click.echo(f"Compiled segments: {segments_dir}")
 
@@ -148,7 +172,8 @@ class _Plan:
         first = toolchain.load(paths[0])
         if len(paths) > 1 or is_compiled(first):
             self._refuse_cutting()
-            return deployed(paths), toolchain.load(self.original) if self.original else None
+            whole = toolchain.load(self.original) if self.original else None
+            return deployed(paths, whole), whole
         if self.original is not None:
             raise UsageError(f"{paths[0]} is not compiled: it is the original itself", "Leave --original out.")
         return self._compile(first), first
@@ -174,17 +199,18 @@ class _Plan:
 
         require_compilable(model)
         replicas: tuple[int, ...] = ()
+        kinds: tuple[str, ...] = ()
         if self.partition_file is None:
             partition = toolchain.equal_partition(model.main, self.tpus or 2)
         elif self.tpus is not None:
             raise UsageError("--tpus and --partition both say how to cut", "Leave one of the two out.")
         else:
             file = read_partition(self.partition_file, model.main)
-            partition, replicas = file.partition, file.replicas
+            partition, replicas, kinds = file.partition, file.replicas, file.devices
         found = [device for choice in self.devices for device in fitting(choice)] if self.devices else edge_tpus()
         real = any(not device.virtual for device in found)
         by = choose_codegen(self.codegen, self.compiler, real, logging.getLogger("atoll").info)
-        return deploy(model, partition, self.directory, by, replicas)
+        return deploy(model, partition, self.directory, by, replicas, kinds)
 
 
 @contextlib.contextmanager
@@ -201,7 +227,7 @@ def _watched(pipeline: Pipeline, name: str, inferences: int, port: int | None, q
         yield
 
 
-def _show(report: RunReport, host: Target | None, real_time: bool) -> None:
+def _show(report: RunReport, targets: Sequence[Target], real_time: bool) -> None:
     from atoll.report.run import not_in_real_time
 
     late = not_in_real_time(report) if real_time else []
@@ -213,15 +239,19 @@ def _show(report: RunReport, host: Target | None, real_time: bool) -> None:
         click.echo(f"{report.advice[0].upper()}{report.advice[1:]}")
     click.echo(f"Times: {report.times}.")
     if late:
+        which = f"segment{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
         click.echo(
-            f"NOT in real time: this CPU takes longer than the Edge TPU for segments {', '.join(map(str, late))}; "
+            f"NOT in real time: this CPU takes longer than the Edge TPU for {which}; "
             "the column 'modelled' has the Edge TPU's times."
         )
-    if host is not None:
+    for target in targets:
         from atoll.profiling import held_out_error
         from atoll.report.profile import error_sentence
 
-        click.echo(f"Modelled for {host.name}. Error: {error_sentence(held_out_error(host, len(report.segments)))}.")
+        click.echo(
+            f"Modelled for {target.name}: each segment by itself, without a pipeline's host (atoll profile --tpus has "
+            f"that). Error: {error_sentence(held_out_error(target, 1))}."
+        )
     if report.interpreters_per_device > 1:
         click.echo(
             f"{report.interpreters_per_device} interpreters per Edge TPU: tensors are copied while it works "

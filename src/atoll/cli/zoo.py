@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from atoll.cli.options import OUTPUT_FILE, SEED
 from atoll.cli.output import json_option, print_json, table
 
 
@@ -47,8 +48,8 @@ def vars_of(entry: object) -> dict[str, object]:
 
 @command.command("build")
 @click.argument("name")
-@click.option("-o", "--output", metavar="FILE", help="Where to write it.  [default: NAME.tflite]")
-@click.option("--seed", default=0, show_default=True, help="Seed of the random weights.")
+@click.option("-o", "--output", metavar="FILE", type=OUTPUT_FILE, help="Where to write it.  [default: NAME.tflite]")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Seed of the random weights.")
 def build(name: str, output: str | None, seed: int) -> None:
     """Build network NAME and write it as a .tflite file."""
     from atoll import zoo

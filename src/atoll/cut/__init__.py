@@ -5,7 +5,7 @@ from atoll.cut.equal_parameters import equal_parameters, parameter_bytes
 from atoll.cut.file import PartitionFile, cut_tensors, read_partition, write_partition
 from atoll.cut.fleet import Fleet, Goal
 from atoll.cut.measurements import Failure, MeasurementFile, measurement_key, remembered
-from atoll.cut.optimal import Cutting, Neighbour, Stage, arrange, neighbours, optimal_cuts
+from atoll.cut.optimal import Cutting, Neighbour, Stage, neighbours, optimal_cuts
 from atoll.cut.partition import Partition, Segment, legal_cuts, partition_at, partition_of
 from atoll.cut.profiling import Profiled, profiled_cuts
 from atoll.cut.refine import Refined, refined_cuts
@@ -26,7 +26,6 @@ __all__ = [
     "Refined",
     "Segment",
     "Stage",
-    "arrange",
     "cut_tensors",
     "equal_parameters",
     "legal_cuts",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from atoll.cut.edges import Edges, Ints
+from atoll.cut.edges import Edges, Ints, ends
 from atoll.cut.fleet import State, Step
 
 Taken = tuple[int, int, int, int]
@@ -69,9 +69,10 @@ class Decision:
         alive: list[Flags] = [{} for _ in range(len(self._layers) + 1)]
         for count in range(len(self._layers), -1, -1):
             states = {s.target for s in self._layers[count - 1]} if count else {self._layers[0][0].source}
+            final = ends(self._layers[count - 1]) if count else []
             for state in states:
                 flags = np.zeros(edges.nodes, dtype=np.bool_)
-                flags[-1] = count >= at_least
+                flags[-1] = count >= at_least and state in final
                 alive[count][state] = flags
             for step in self._layers[count] if count < len(self._layers) else ():
                 cheap = edges.values[step.kind] < self._limit * step.replicas

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from atoll.cut.around import slowest_piece_at_least
 from atoll.cut.edges import Floats
 from atoll.cut.fleet import Fleet, Goal
 from atoll.cut.lattice import (
@@ -48,11 +49,14 @@ class PieceBound:
     convex (a sum of terms such as ``a`` and ``max(0, a - capacity) / rate`` is).
     ``crossing(kind)``: two arrays (operators,) of seconds, at least 0, that a piece takes beyond that for receiving
     what an operator before it wrote, and for sending on what an operator in it wrote.
+    ``linear(kind)``: seconds that any piece takes, and (operators,) seconds, at least 0, for each operator in it, the
+    sum of which is no more than its cost without ``crossing``.
     """
 
     weights: Floats
     seconds: Callable[[Floats, str], Floats]
     crossing: Callable[[str], tuple[Floats, Floats]] | None = None
+    linear: Callable[[str], tuple[float, Floats]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,8 @@ def better_pieces(
         path = None
     elif family is not None:
         path = search.best(family, worst)
+    elif (lower := max(lower, search.bound_around(lower))) > worst:
+        path = None
     else:
         path = search.improve(_bytes_between(graph, blocks), max(1, max_downsets // 2), worst)
     if path is None:
@@ -323,6 +329,20 @@ class _Family:
         idle = self._least(np.zeros_like(total)) if replicas > 1 else 0.0
         devices = min(self.fleet.size, self.most * replicas)
         return max(single, self._least(total / devices) - idle)
+
+    def bound_around(self, lower: float) -> float:
+        """What the slowest piece takes at least because of what it receives and sends; ``lower``: what is known."""
+        crossing, linear = self.bound.crossing, self.bound.linear
+        if crossing is None or linear is None:
+            return 0.0
+        kinds = self.fleet.kinds
+        always = min(linear(kind)[0] for kind in kinds)
+        weights = np.min([linear(kind)[1] for kind in kinds], axis=0)
+        receive, send = np.min([crossing(kind) for kind in kinds], axis=0)
+        each = np.array([weights[list(group)].sum() for group in self.blocks.operators])
+        replicas = self.fleet.max_replicas if self.goal.objective == "throughput" else 1
+        around = slowest_piece_at_least(self.blocks, each, receive, send, lower * replicas - always)
+        return (around + always) / replicas * (1 - 1e-9)
 
     def _least(self, sums: Floats) -> float:
         """The least bound over the kinds of device; with several kinds feature by feature."""

@@ -97,6 +97,11 @@ class Edges:
         return result
 
 
+def ends(layer: list[Step]) -> list[State]:
+    """The states in which a path whose last segment is of this layer may end."""
+    return list(dict.fromkeys(step.target for step in layer if step.may_end))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
     """For every number of edges the least bottleneck, or the least sum, with which each node is reached.
@@ -129,7 +134,7 @@ class Tables:
         values = {
             use: tables._values(*use) for use in {(step.kind, step.replicas) for layer in layers for step in layer}
         }
-        alike = all(len({step.target for step in layer}) == 1 for layer in layers)
+        alike = all(len({step.target for step in layer}) == 1 and ends(layer) for layer in layers)
         least = start if at_least == 1 else np.full(edges.nodes, math.inf)
         for count, layer in enumerate(layers, start=1):
             reached: Reached = {}
@@ -150,7 +155,10 @@ class Tables:
 
     def at_end(self, at_least: int) -> list[float]:
         """The least value of the last node for ``at_least``, ``at_least + 1``, ... edges."""
-        return [min(float(values[-1]) for values in reached.values()) for reached in self.reached[at_least:]]
+        return [
+            min((float(self.reached[count][state][-1]) for state in ends(self.layers[count - 1])), default=math.inf)
+            for count in range(at_least, len(self.reached))
+        ]
 
     def through(self, at_least: int) -> Floats:
         """For every edge and kind, (kinds, edges): the least value of a whole path that takes it.
@@ -167,7 +175,7 @@ class Tables:
             for state, values in here.items():
                 if state in ahead:
                     values[:] = ahead[state]
-                if count >= at_least:
+                if count >= at_least and state in ends(self.layers[count - 1]):
                     values[-1] = 0.0
             ahead = {}
             for step in self.layers[count - 1]:
@@ -182,7 +190,7 @@ class Tables:
 
     def trace(self, count: int) -> list[tuple[int, int, int, int]]:
         """A best path of ``count`` edges, from the start: (tail, head, kind, replicas) of each."""
-        state = min(self.reached[count], key=lambda state: float(self.reached[count][state][-1]))
+        state = min(ends(self.layers[count - 1]), key=lambda state: float(self.reached[count][state][-1]))
         node, path = self.edges.nodes - 1, []
         for layer in range(count, 0, -1):
             target, span = self.reached[layer][state][node], self.edges.into(node)

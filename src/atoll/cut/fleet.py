@@ -18,6 +18,8 @@ class Step(NamedTuple):
     kind: int
     replicas: int
     target: State
+    may_end: bool = True
+    """Whether the segment may be the last one: not while devices are left that have to be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,14 @@ class Fleet:
     ``ordered``: segments follow each other along the list (a bus topology); otherwise any segment takes any device.
     ``max_replicas``: how many devices of one kind may share a segment, each taking every r-th item.
     ``limit``: how many of the devices of an unordered fleet may be used, None for all.
+    ``all_used``: as many as that have to be used (of an unordered fleet).
     """
 
     devices: tuple[str, ...]
     ordered: bool = False
     max_replicas: int = 1
     limit: int | None = None
+    all_used: bool = False
 
     @classmethod
     def of(cls, count: int, kind: str = "any", max_replicas: int = 1) -> Fleet:
@@ -47,6 +51,11 @@ class Fleet:
     def size(self) -> int:
         """How many devices may be used."""
         return len(self.devices) if self.limit is None else min(self.limit, len(self.devices))
+
+    @property
+    def fewest_segments(self) -> int:
+        """How many it takes at least to use what has to be used."""
+        return sum(-(-self.devices.count(kind) // self.max_replicas) for kind in self.kinds) if self.all_used else 1
 
     def layers(self, most: int) -> list[list[Step]]:
         """For the first, second, ... segment (at most ``most``) every step the fleet allows.
@@ -67,7 +76,13 @@ class Fleet:
         if not self.ordered:
             free = [self.devices.count(kind) - taken for kind, taken in zip(self.kinds, state)]
             return [
-                Step(state, kind, r, (*state[:kind], state[kind] + r, *state[kind + 1 :]))
+                Step(
+                    state,
+                    kind,
+                    r,
+                    (*state[:kind], state[kind] + r, *state[kind + 1 :]),
+                    not self.all_used or sum(state) + r == self.size,
+                )
                 for kind, r in itertools.product(range(len(free)), replicas)
                 if r <= free[kind] and sum(state) + r <= self.size
             ]

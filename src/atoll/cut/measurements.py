@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from atoll.errors import PartitionError
-from atoll.files import write_file
+from atoll.files import claim_output, write_file
 
 SCHEMA = "atoll.measurements/1"
 
@@ -33,27 +34,50 @@ Measure = Callable[[int, int], Measured]
 Store = MutableMapping[str, Measured]
 
 
+HOPELESS = 5
+"""So many segments that all fail, the first ones: then the shortest are tried, which tell whether any can be made."""
+
+
 class Recorder:
     """Measures each segment once within one search, and knows what the others cost.
 
     While ``presuming``, a segment that contains one that failed is taken to fail too, and not measured: what a compiler
     cannot do with some operators it cannot do with more of them, and otherwise a search would try hundreds. A search
-    that finds nothing sets it to False and tries again.
+    that finds nothing sets it to False and tries again. ``positions`` are those of the search: where the first
+    segments fail, and the shortest ones at the start, the middle and the end of the model too, it is given up.
     """
 
-    def __init__(self, measure: Measure) -> None:
-        self._measure = measure
+    def __init__(self, measure: Measure, positions: Sequence[int]) -> None:
+        self._measure, self._positions = measure, positions
         self.measured: dict[tuple[int, int], Measured] = {}
         self.presuming = True
 
     def __call__(self, start: int, end: int) -> float:
-        """Seconds; inf for a segment that failed, or is presumed to."""
+        """Seconds; inf for a segment that failed, or is presumed to.
+
+        Raises:
+            PartitionError: nothing that was tried can be compiled and measured.
+        """
         if (start, end) not in self.measured:
             if self.presuming and any(start <= s and e <= end for s, e in self.failures):
                 return math.inf
             self.measured[start, end] = self._measure(start, end)
+            if len(self.measured) == HOPELESS == len(self.failures):
+                self._require_hope()
         found = self.measured[start, end]
         return math.inf if isinstance(found, Failure) else found
+
+    def _require_hope(self) -> None:
+        pairs = list(itertools.pairwise(self._positions))
+        for short in (pairs[0], pairs[len(pairs) // 2], pairs[-1]):
+            if short not in self.measured:
+                self.measured[short] = self._measure(*short)
+            if not isinstance(self.measured[short], Failure):
+                return
+        raise PartitionError(
+            f"none of {len(self.failures)} segments could be compiled and measured, not even the shortest",
+            f"Is the compiler one? {self.last_failure()}",
+        )
 
     @property
     def calls(self) -> int:
@@ -105,10 +129,12 @@ class MeasurementFile(MutableMapping[str, Measured]):
     Raises:
         PartitionError: the file is not one of measurements.
         OutputError: it cannot be written.
+        UsageError: it is another file of this command (:func:`atoll.files.one_command`).
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        claim_output(self.path)
         self._content = self._read()
 
     def __getitem__(self, key: str) -> Measured:
@@ -136,7 +162,7 @@ class MeasurementFile(MutableMapping[str, Measured]):
             else:
                 content[key] = value
             rows = {k: _as_json(v) for k, v in sorted(content.items())}
-            write_file(self.path, json.dumps({"schema": SCHEMA, "measurements": rows}, indent=1) + "\n")
+            write_file(self.path, json.dumps({"schema": SCHEMA, "measurements": rows}, indent=1) + "\n", again=True)
             self._content = content
 
     def _read(self) -> dict[str, Measured]:

@@ -171,25 +171,6 @@ class _Problem:
             ) from None
 
 
-def arrange(
-    positions: Sequence[int],
-    cost: Cost,
-    devices: int,
-    *,
-    max_replicas: int,
-    whole: bool = False,
-    kind: str = "any",
-    bound: Bound | None = None,
-    goal: Goal | None = None,
-) -> Cutting:
-    """The best use of some devices of one kind, up to ``max_replicas`` of them for a segment.
-
-    ``whole`` leaves the model uncut, so that all devices hold copies of it. Raises as :func:`optimal_cuts` does.
-    """
-    at = [positions[0], positions[-1]] if whole else positions
-    return optimal_cuts(at, cost, Fleet.of(devices, kind, max_replicas), bound=bound, goal=goal)
-
-
 def neighbours(cutting: Cutting, positions: Sequence[int], cost: Cost) -> tuple[Neighbour, ...]:
     """By how much every cut would be worse one place to the left or right: the answer to "why here?".
 

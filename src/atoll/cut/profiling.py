@@ -57,7 +57,7 @@ def profiled_cuts(
     Raises:
         PartitionError: no cuts were found all of whose segments can be compiled and measured.
     """
-    search = _Profiling(positions, Recorder(measure), initial, step)
+    search = _Profiling(positions, Recorder(measure, positions), initial, step)
     lengths = tuple(search.lengths)
     start = search.seconds(lengths)
     best = search.bisect(lengths, lower, upper, threshold)

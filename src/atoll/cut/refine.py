@@ -118,7 +118,7 @@ def _prepared(
 ) -> _Refinement:
     """A search with nothing measured, or one segment; the model is scaled if it is wrong as a whole."""
     belief = Belief(positions, model, operators, spread)
-    search = _Refinement(positions, belief, Recorder(measure), segments, at_least)
+    search = _Refinement(positions, belief, Recorder(measure, positions), segments, at_least)
     factor = search.first_error()
     if 1 / spread <= factor <= spread:
         return search

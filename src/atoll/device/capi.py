@@ -23,6 +23,9 @@ KERNEL_INIT_FAILED = ctypes.c_void_p(-1).value
 ARENA = (2, 3)
 """``kTfLiteArenaRw`` and ``kTfLiteArenaRwPersistent``: placed when tensors are allocated."""
 
+DYNAMIC = 4
+"""``kTfLiteDynamic``: placed while operators run, in whatever shape they find."""
+
 ALIGNMENT = 64
 """Bytes by which LiteRT aligns the memory of tensors (``kDefaultTensorAlignment``): kernels may count on it."""
 
@@ -184,11 +187,6 @@ def memory(address: int, size: int) -> memoryview:
 def tensor_in(context: int, index: int) -> Tensor:
     """A tensor of the graph behind the context at that address: a view into the runtime's memory."""
     return tensor(Context.from_address(context).tensors or 0, index)
-
-
-def data_pointer(tensor: Tensor) -> ctypes.c_void_p:
-    """The tensor's address as the runtime keeps it: to be read and written."""
-    return ctypes.c_void_p.from_buffer(tensor, Tensor.data.offset)
 
 
 def execution_plan(address: int) -> tuple[int, ...]:

@@ -122,7 +122,7 @@ def say_if_virtual(device: EdgeTpu) -> None:
     _said = True
     attached = len(sysfs.attached_devices())
     why = f"{attached} attached, but there is no runtime library for them" if attached else "none found"
-    _log.warning("Edge TPUs: %s; virtual ones are used (%s= chooses them and silences this).", why, VARIABLE)
+    _log.warning("Edge TPUs: %s; virtual ones are used (setting %s=pci:8, say, silences this).", why, VARIABLE)
 
 
 def _real_devices(tolerant: bool) -> list[RealEdgeTpu]:

@@ -44,19 +44,18 @@ class Region:
                 f"{model.path or 'the model'}: LiteRT cannot run its operators: {error}",
                 "Try it in plain LiteRT; convert it again if it fails there too.",
             ) from error
-        sources = {view.name: view for view in node.inputs}
-        details = self._interpreter.get_input_details()
-        self._inputs = [(detail["index"], sources[detail["name"]]) for detail in details]
-        self._shares = False
+        given = {view.name: view for view in node.inputs}
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._inputs = [(detail["index"], given[detail["name"]]) for detail in inputs]
         self._outputs = [
-            (self._interpreter.tensor(detail["index"]), view)
-            for detail, view in zip(self._interpreter.get_output_details(), node.outputs)
+            (self._interpreter.tensor(detail["index"]), view) for detail, view in zip(outputs, node.outputs)
         ]
-        places = [(index, view) for index, view in self._inputs]
-        places += [(d["index"], view) for d, view in zip(self._interpreter.get_output_details(), node.outputs)]
-        indices = [index for index, _ in places]
+        places = [*self._inputs, *((detail["index"], view) for detail, view in zip(outputs, node.outputs))]
         self._slots = [_Slot(tap.context, index, view) for index, view in places]
-        self._can_share = len(set(indices)) == len(indices) and all(slot.is_fixed for slot in self._slots)
+        for slot in self._slots:
+            slot.require_fitting(model.path or "the model")
+        self._can_share = len({index for index, _ in places}) == len(places) and all(s.is_fixed for s in self._slots)
+        self._shares = False
 
     def run(self) -> None:
         """Compute the outputs' arrays from the inputs'."""
@@ -80,7 +79,10 @@ class Region:
             self._interpreter.set_tensor(index, view.array)
         self._interpreter.invoke()
         for value, view in self._outputs:
-            view.array[...] = value()
+            found = value()
+            if found.shape != view.shape:  # numpy would repeat values to make it fit
+                raise DeviceError(f"'{view.name}' has the shape {list(view.shape)}, and became {list(found.shape)}")
+            view.array[...] = found
 
 
 class _Slot:
@@ -90,17 +92,28 @@ class _Slot:
     ask for the address with every inference. So nothing has to be copied between the two interpreters.
     """
 
-    __slots__ = ("_address", "_data", "_own", "is_fixed", "memory", "view")
+    __slots__ = ("_address", "_context", "_index", "_own", "is_fixed", "memory", "view")
 
     def __init__(self, context: int, index: int, view: TensorView) -> None:
-        self.view = view
+        self._context, self._index, self.view = context, index, view
         self.memory: memoryview | None = None
         """What the tensor's address was taken from."""
-        tensor = capi.tensor_in(context, index)
-        self.is_fixed = tensor.allocation_type in capi.ARENA and bool(tensor.data)
-        self._data = capi.data_pointer(tensor)
-        self._own = self._data.value
         self._address = 0
+        tensor = self._tensor
+        self._own = tensor.data
+        self.is_fixed = tensor.allocation_type in capi.ARENA and bool(tensor.data)
+        """Whether it has its place from when tensors are allocated on."""
+
+    @property
+    def _tensor(self) -> capi.Tensor:
+        # Looked up each time: LiteRT moves its tensors when it needs room for more, which may be while it runs.
+        return capi.tensor_in(self._context, self._index)
+
+    def require_fitting(self, where: str) -> None:
+        """Check that kernels write as much as the view has room for, whatever shape the file says the tensor has."""
+        shape = capi.read_int_array(self._tensor.dims)
+        if self._tensor.allocation_type != capi.DYNAMIC and shape != self.view.shape:
+            raise _mismatch(where, f"computes '{self.view.name}' as {list(shape)}, not as {list(self.view.shape)}")
 
     def follow(self) -> bool:
         """Take note of where the view is now; whether kernels can work there."""
@@ -110,7 +123,7 @@ class _Slot:
 
     def share(self, shared: bool) -> None:
         """Put the tensor where the view is, or back where it was."""
-        self._data.value = self._address if shared else self._own
+        self._tensor.data = self._address if shared else self._own
 
 
 def _claims_nothing(nodes: Sequence[Node]) -> Kernel:

@@ -76,6 +76,8 @@ class VirtualEdgeTpu:
     connected: bool = field(default=True, init=False)
     sram: Sram = field(default_factory=Sram, init=False)
     inferences: int = field(default=0, init=False)
+    late: int = field(default=0, init=False)
+    """Inferences in real time that this machine's CPU took longer for than the device is modelled to take."""
     modelled_s: float = field(default=0.0, init=False)
     """Latency of the last inference as modelled; 0 without ``latency``."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
@@ -144,13 +146,14 @@ class VirtualEdgeTpu:
         return delegate
 
     def reset(self) -> None:
-        """As after replugging: connected, not stalled, and nothing cached."""
+        """As after replugging: connected, not stalled, nothing to do, and nothing cached."""
         self._unstalled.set()
         with self._lock:
             self._unstalled.clear()
             self.connected = True
             self.sram.wipe()
             self._resident = None
+            self._free_at = 0.0
 
     def execute(self, program: _Program) -> None:
         """One inference. What comes while another is running waits in the device's queue, as on the chip."""
@@ -170,6 +173,7 @@ class VirtualEdgeTpu:
             if not self.real_time:
                 return
             self._free_at = done = begin + seconds
+            self.late += time.perf_counter() > done
         wait_until(done)
 
     def _load(self, program: _Program) -> int:

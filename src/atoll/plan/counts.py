@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # stages never import one another: the search is handed in
 
 
 class Search(Protocol):
-    """The best cuts for a number of devices, such as :func:`atoll.cut.optimal.arrange` finds them.
+    """The best cuts for a number of devices, as :func:`atoll.planning.best_uses` has them found.
 
     None for whole copies where a device cannot hold the whole model.
     """

@@ -1,7 +1,18 @@
 """A graph and targets → what its segments cost, the best cuts, and the best use of several Edge TPUs."""
 
 from atoll.planning.costs import MemoryLimit, Operators, SegmentCosts
-from atoll.planning.cuts import Costs, Found, best_cuts, best_pieces, cut_places, host_rate, interval, latency
+from atoll.planning.cuts import (
+    Costs,
+    Found,
+    best_cuts,
+    best_pieces,
+    cut_places,
+    fewer_devices,
+    has_branches,
+    host_rate,
+    interval,
+    latency,
+)
 from atoll.planning.fleet import FleetCosts
 from atoll.planning.sharing import Sharing
 from atoll.planning.uses import CLOSE, best_uses
@@ -21,6 +32,8 @@ __all__ = [
     "best_pieces",
     "best_uses",
     "cut_places",
+    "fewer_devices",
+    "has_branches",
     "host_rate",
     "interval",
     "latency",

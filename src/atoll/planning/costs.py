@@ -268,7 +268,7 @@ class SegmentCosts:
 
     def piece_bound(self) -> PieceBound:
         """No segment costs less, contiguous or not: its instructions, and the longer of computing and of streaming."""
-        return PieceBound(self.features(), self.seconds, self.crossing)
+        return PieceBound(self.features(), self.seconds, self.crossing, self.linear)
 
     def crossing(self, _kind: str = "any") -> tuple[Floats, Floats]:
         """Per operator: seconds for which a segment at least receives, or sends on, what it writes."""
@@ -277,6 +277,10 @@ class SegmentCosts:
         receive = np.array([0.0 if hosted else min(each, default=0.0) for each in outputs])
         scale = self._boundary * (1 - 1e-9) / 1e3
         return receive * scale, self._output_ms * scale
+
+    def linear(self, _kind: str = "any") -> tuple[float, Floats]:
+        """Seconds that any segment takes at least, and (operators,) what each operator adds: all but streaming."""
+        return float(self.seconds(np.zeros((1, 4)))[0]), (self.compute_ms + self._instructions_ms) * (1 - 1e-9) / 1e3
 
     def features(self) -> Floats:
         """Per operator (operators, 4): ms of computing, ms of sending instructions, bytes of parameters as they are

@@ -134,7 +134,7 @@ def best_pieces(
         found, worst = [_as_pieces(in_order)], _objective(costs, goal, in_order.stages)
     except PartitionError as error:
         in_order = error  # pieces along branches may do what cuts of the execution order cannot
-    if found and not _has_branches(costs.graph):
+    if found and not has_branches(costs.graph):
         return Found(found[0], worst, worst, True, len(positions), True)
     bounds, exact, most = [], True, 0
     for search in _searches(costs, fleet, goal, len(positions) - 1, len(pinned)):
@@ -151,6 +151,28 @@ def best_pieces(
     return Found(best, min(value, *bounds), value, exact, most, _is_contiguous(best))
 
 
+def fewer_devices(
+    costs: Costs, positions: Sequence[int], found: Found, fleet: Fleet, goal: Goal, share: float, pinned: Sequence[int]
+) -> tuple[Piece, ...] | None:
+    """The best pipeline of the fewest devices that is worse than ``found`` by no more than a share, None where every
+    device of ``found`` is worth more than that. Where not all pieces were searched, it is one of contiguous pieces."""
+    enough = None
+    limit = replace(goal, max_bottleneck=interval(costs, found.pieces) * (1 + share))
+    for devices in range(sum(piece.replicas for piece in found.pieces) - 1, 0, -1):
+        some = replace(fleet, limit=devices)
+        try:
+            if found.exact:
+                fewer = best_pieces(costs, positions, some, limit, pinned).pieces
+            else:
+                fewer = _as_pieces(best_cuts(costs, positions, some, limit, pinned))
+        except PartitionError:  # too few for the goal
+            break
+        if interval(costs, fewer) > limit.max_bottleneck:  # the host's own limit is no limit of the search
+            break
+        enough = fewer
+    return enough
+
+
 @dataclass(frozen=True, slots=True)
 class _Search:
     """Pipelines of a number of stages for which transfers cost the same."""
@@ -165,6 +187,8 @@ class _Search:
         self, positions: Sequence[int], pinned: Sequence[int], goal: Goal, worst: float = math.inf
     ) -> Cutting | None:
         """The best cuts in execution order, None where there are none that are no worse than ``worst``."""
+        if goal.at_most == 1:
+            positions = (positions[0], positions[-1])
         cutting = possible_cuts(
             positions, self.own.cost, self.fleet, bound=self.own.bound, goal=goal, pinned=pinned, worst=worst
         )
@@ -187,6 +211,8 @@ def _searches(costs: Costs, fleet: Fleet, goal: Goal, pieces: int, pins: int) ->
     """One for each number of stages up to three, one for four and more, and one for copies of the whole model."""
     lowest, highest = max(1, pins + 1, goal.at_least), goal.most(fleet, pieces)
     for count in range(lowest, min(highest, 3) + 1):
+        if count == 1 and fleet.all_used and fleet.size > 1:
+            continue  # copies only
         exactly = replace(goal, at_least=count, at_most=count)
         single = replace(fleet, max_replicas=1) if count == 1 else fleet
         yield _Search(costs, costs.in_pipeline(count), single, exactly)
@@ -210,7 +236,8 @@ def _is_contiguous(pieces: Sequence[Piece]) -> bool:
     return all(piece.operators[-1] - piece.operators[0] + 1 == len(piece.operators) for piece in pieces)
 
 
-def _has_branches(graph: Graph) -> bool:
+def has_branches(graph: Graph) -> bool:
+    """Whether other sets of operators than those of the execution order can lie before a cut."""
     blocks = blocks_of(graph)
     return all_downsets(blocks, len(blocks.operators) + 1) is None
 

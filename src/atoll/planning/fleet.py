@@ -66,5 +66,8 @@ class FleetCosts:
         """No segment costs less, contiguous or not; where the kinds differ, each operator counts as on the best."""
         features = np.min([costs.features() for costs in self.kinds.values()], axis=0)
         return PieceBound(
-            features, lambda sums, kind: self.kinds[kind].seconds(sums), lambda kind: self.kinds[kind].crossing()
+            features,
+            lambda sums, kind: self.kinds[kind].seconds(sums),
+            lambda kind: self.kinds[kind].crossing(),
+            lambda kind: self.kinds[kind].linear(),
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,15 +11,13 @@ from typing import Any
 
 from atoll.device import EdgeTpu, Invocation, RealEdgeTpu, VirtualEdgeTpu, make_interpreter
 from atoll.device.runtime import PERFORMANCE
+from atoll.device.watch import watched
 from atoll.errors import AtollError, DeviceError, UnsupportedModelError
 from atoll.formats.tflite import read_model
 from atoll.ir.subgraph import with_unique_names
 from atoll.report.measured import Measured, Modelled, summarized
 from atoll.run import Trace
 from atoll.run.inputs import random_inputs
-
-PATIENCE_S = 120.0
-"""A device of which no inference ends for so long is given up."""
 
 _VIRTUAL = (
     "{} is a virtual device in real time: an inference takes the modelled time, or what this machine's CPU needs for "
@@ -60,7 +57,7 @@ def measure(
             )
     trace = Trace(limit=inferences + 1)
 
-    def work(options: dict[str, str]) -> None:
+    def work(options: dict[str, str], tick: Callable[[], None]) -> None:
         interpreter = make_interpreter(file, device, original=original, options=options)
         interpreter.allocate_tensors()
         inputs = [
@@ -73,38 +70,12 @@ def measure(
             begin = time.perf_counter_ns()
             interpreter.invoke()
             trace.record(0, 0, item, begin, time.perf_counter_ns())
+            tick()
             on_result(item)
 
     with _set_up(device, clock, latency) as options, _explained(device):
-        _watched(device, lambda: work(options), trace)
+        watched(device, lambda tick: work(options, tick))
     return trace
-
-
-def _watched(device: EdgeTpu, work: Callable[[], None], trace: Trace) -> None:
-    """Run ``work`` in a thread: a device that hangs hangs its thread for good, and not even Ctrl-C would end it."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="atoll-profile", daemon=True)
-    thread.start()
-    done = -1
-    while True:
-        thread.join(PATIENCE_S)
-        if not thread.is_alive():
-            break
-        if len(trace.events) == done:
-            raise DeviceError(
-                f"{device.path} has not answered for {PATIENCE_S:g} s, after {done} inferences",
-                "Replug it, or reset the machine.",
-            )
-        done = len(trace.events)
-    if failures:
-        raise failures[0]
 
 
 def compare(trace: Trace, device: EdgeTpu, modelled: Modelled | None, why: str = "") -> Measured:

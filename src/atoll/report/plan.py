@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from xml.sax.saxutils import escape
@@ -76,7 +77,8 @@ class PlanReport:
     """Rows by number of devices.
 
     For the answer only, ``beyond`` continues them by two more; ``more`` has, where the devices are of several kinds,
-    for each kind what two more of it would bring to all of them.
+    for each kind what two more of it would bring to all of them. ``too_few`` are the numbers asked for that cannot keep
+    to the memory limit: they have no rows.
     """
 
     model: str
@@ -86,6 +88,7 @@ class PlanReport:
     fps: float | None
     how: tuple[str, ...]
     more: tuple[tuple[str, PlannedUse], ...] = ()
+    too_few: tuple[int, ...] = ()
 
     @property
     def fewest(self) -> int | None:
@@ -94,8 +97,11 @@ class PlanReport:
         return min(reaching, default=None)
 
     def answer(self) -> list[str]:
-        """Sentences: what the wanted rate takes, and whether two more devices would help."""
+        """Sentences: what is left out, what the wanted rate takes, and whether two more devices would help."""
         texts = []
+        if self.too_few:
+            least = self.rows[0].devices
+            texts.append(f"Fewer than {least} Edge TPUs are left out: with the memory limit it takes {least} at least.")
         if self.fps and self.fewest is None:
             top = max(self.rows, key=lambda row: row.best.throughput)
             texts.append(
@@ -108,8 +114,13 @@ class PlanReport:
             now = self.rows[-1].best
             return [*texts, *(_two_more(now, then, f"two more on {kind}") for kind, then in self.more)]
         every = {row.devices: row.best for row in (*self.rows, *self.beyond)}
-        asked = dict.fromkeys((self.rows[0].devices, self.rows[-1].devices))
-        return [*texts, *(_two_more(every[count], every[count + 2], f"two more than {count}") for count in asked)]
+        last = self.rows[-1].devices
+        final = _two_more(every[last], every[last + 2], f"two more than {last}")
+        return [
+            *texts,
+            *_steps({count: every[count + 2].throughput / every[count].throughput for count in every if count < last}),
+            final,
+        ]
 
     def fields(self) -> dict[str, Any]:
         """For JSON."""
@@ -129,6 +140,21 @@ class PlanReport:
 
 HELPS = 1.05
 """Less than 5 % more is no help worth two devices: the predictions are not that good."""
+
+
+def _steps(gains: Mapping[int, float]) -> Iterator[str]:
+    """For which numbers of devices two more help, in one sentence; ``gains`` are factors."""
+    helped = [f"{count} ({gain - 1:+.0%})" for count, gain in gains.items() if gain >= HELPS]
+    others = [str(count) for count, gain in gains.items() if gain < HELPS]
+    if helped:
+        rest = f", not than {_listed(others)}" if others else ""
+        yield f"Two more than {_listed(helped)} help{rest}."
+    elif others:
+        yield f"Two more than {_listed(others)} do not help."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _two_more(now: PlannedUse, then: PlannedUse, what: str) -> str:

@@ -15,6 +15,8 @@ class SegmentReport:
 
     file: str
     device: str
+    replicas: int
+    """How many devices take turns."""
     operators: int
     mapped_operators: int
     on_chip_bytes: int
@@ -26,7 +28,9 @@ class SegmentReport:
     mean_ms: float
     p95_ms: float
     modelled_ms: float | None
-    """What the Edge TPU alone is modelled to take; None without a target."""
+    """What the Edge TPU and its bus are modelled to take, without the host of a pipeline; None without a target."""
+    late_share: float
+    """Share of inferences in real time that this CPU was too slow for."""
     share_of_bottleneck: float
     """This stage's time per inference, with all its devices, over that of the slowest stage."""
 
@@ -67,6 +71,8 @@ class RunReport:
     """What limits the throughput, and what would help."""
     times: str
     """What the times are times of."""
+    targets: tuple[str, ...]
+    """The hosts that latencies are modelled for."""
     virtual: bool
     """Whether any device was a virtual one."""
     interpreters_per_device: int
@@ -94,7 +100,7 @@ COLUMNS = ("segment", ">on TPU", ">on-chip", ">off-chip", ">input", ">output", "
 
 def columns(report: RunReport) -> tuple[str, ...]:
     """The titles of :func:`rows`."""
-    return (*COLUMNS, *([">modelled"] if _modelled(report) else []))
+    return (*COLUMNS, *([">Edge TPUs"] if _replicated(report) else []), *([">modelled"] if _modelled(report) else []))
 
 
 def rows(report: RunReport) -> list[tuple[str, ...]]:
@@ -109,23 +115,24 @@ def rows(report: RunReport) -> list[tuple[str, ...]]:
             size(segment.output_bytes),
             f"{segment.mean_ms:.2f} ms",
             f"{segment.share_of_bottleneck:.0%}",
+            *([str(segment.replicas)] if _replicated(report) else []),
             *([f"{segment.modelled_ms:.3f} ms"] if segment.modelled_ms is not None else []),
         )
         for index, segment in enumerate(report.segments)
     ]
 
 
-LATE = 1.05
-"""A virtual device that takes this many times as long as it should is not in real time."""
+LATE = 0.05
+"""The share of late inferences from which on a segment is not in real time."""
 
 
 def not_in_real_time(report: RunReport) -> list[int]:
     """Segments whose kernels take longer on this CPU than the Edge TPU is modelled to take."""
-    return [
-        number
-        for number, segment in enumerate(report.segments)
-        if segment.modelled_ms is not None and segment.mean_ms > LATE * segment.modelled_ms
-    ]
+    return [number for number, segment in enumerate(report.segments) if segment.late_share > LATE]
+
+
+def _replicated(report: RunReport) -> bool:
+    return any(segment.replicas > 1 for segment in report.segments)
 
 
 def _modelled(report: RunReport) -> bool:

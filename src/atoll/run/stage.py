@@ -13,7 +13,7 @@ from atoll.run.queues import Channel, Closed
 from atoll.run.recovery import Recovery, StallError
 from atoll.run.stats import Meter
 from atoll.run.trace import Trace
-from atoll.run.unit import Unit, device_name
+from atoll.run.unit import Unit, device_name, place
 from atoll.run.wiring import Array, StageWiring
 
 
@@ -77,8 +77,7 @@ class Segment:
         self.merge = Merge(sink, len(units) * WINDOW_PER_REPLICA) if len(units) > 1 else None
         meters: dict[object, Meter] = {}  # one per device; interpreters that do not tell have one each
         self.workers = [
-            Worker(self, replica, unit, meters.setdefault(unit.device or unit, Meter()))
-            for replica, unit in enumerate(units)
+            Worker(self, replica, unit, meters.setdefault(place(unit), Meter())) for replica, unit in enumerate(units)
         ]
         self._alive = self._staying = len(units)
         self._lock = threading.Lock()
@@ -183,9 +182,9 @@ class Worker:
                     self._serve(item)
             end = perf_counter_ns()
             number = item.number
+            meter.record(begin, end)  # first: while it waits in `put`, a sibling may go on to later items
             put(item)
             del item  # else its tensors live until the next item comes
-            meter.record(begin, end)
             if merge is None:
                 meter.released(perf_counter_ns())
             if trace is not None:

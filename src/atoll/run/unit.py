@@ -78,6 +78,14 @@ def _access(
     return look, lambda: interpreter.get_tensor(index)
 
 
+def place(unit: Unit) -> object:
+    """Equal for units on one device. Devices of the machine go by their names, others may share theirs."""
+    device = getattr(unit.interpreter, "device", None)
+    if getattr(device, "listed", True) is False:
+        return id(device)
+    return unit.device or id(unit)
+
+
 def device_name(interpreter: Interpreter) -> str:
     """What the interpreter says about its device: the attribute ``device``, or that one's ``path``."""
     device = getattr(interpreter, "device", None)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +19,7 @@ from atoll.vendor.errors import (
     CompilerMissingError,
     CompilerTimeoutError,
 )
+from atoll.vendor.process import GRACE, MOST_OUTPUT, excerpt, run_bounded
 
 VARIABLE = "ATOLL_EDGETPU_COMPILER"
 """Environment variable that names the vendor's compiler; ``none`` when there shall be none."""
@@ -37,11 +34,7 @@ INSTALL = (
 SECONDS = 180
 """The vendor's own default time limit."""
 
-_GRACE = 10.0
-"""Seconds more than the limit that it gets to notice the limit itself."""
-
-_PATIENCE = 0.2
-"""Seconds between two looks whether to stop."""
+_VERSION_SECONDS = 60.0
 
 _EXPLANATIONS = {
     "Model not quantized": "It takes full-integer models only: atoll check says which tensor is float.",
@@ -105,7 +98,7 @@ class VendorCompiler:
         text, searched = "", False
         for extra in ([], ["-d"]) if search and self._can_search else ([],):
             searched = bool(extra)
-            code, text = _run([*command, *extra, str(model)], seconds + _GRACE, stop or threading.Event())
+            code, text = _run([*command, *extra, str(model)], seconds + GRACE, stop)
             output = directory / f"{model.stem}_edgetpu.tflite"
             if code == 0 and output.is_file():
                 taken = time.monotonic() - begin
@@ -204,28 +197,19 @@ def _examine(path: str) -> VendorCompiler:
     if _is_script_of_ours(path):
         raise _OwnCommandError(own, INSTALL)
     try:
-        environment = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
-        done = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            timeout=60,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CompilerInvalidError(f"{path} --version does not answer", INSTALL) from error
+        ended = run_bounded([path, "--version"], _VERSION_SECONDS, environment={"PYTHONPROFILEIMPORTTIME": "1"})
     except OSError as error:
         raise CompilerInvalidError(
             f"{path} cannot be run: {error.strerror}; the vendor's compiler is for x86-64 Linux only", INSTALL
         ) from error
-    match = re.search(r"Edge TPU Compiler version ([0-9]{1,9}(?:\.[0-9]{1,12}){1,3})", done.stdout)
-    if re.search(r"\batoll\.", done.stderr):
+    if ended.why == "time":
+        raise CompilerInvalidError(f"{path} --version does not answer", INSTALL)
+    if re.search(r"^import time:.*\batoll\.", ended.text, re.MULTILINE):
         raise _OwnCommandError(own, INSTALL)
-    if match is None or done.returncode:
-        said = [*(done.stdout + done.stderr).strip().splitlines(), "nothing"][0][:80]
+    match = re.search(r"Edge TPU Compiler version ([0-9]{1,9}(?:\.[0-9]{1,12}){1,3})", ended.text)
+    if match is None or ended.status:
+        lines = (line.strip() for line in ended.text.splitlines() if not line.startswith("import time:"))
+        said = next((line for line in lines if line), "nothing")[:80]
         raise CompilerInvalidError(f"{path} is not the vendor's compiler: it says {said!r}", INSTALL)
     return VendorCompiler(path, match[1])
 
@@ -240,57 +224,27 @@ def _is_script_of_ours(path: str) -> bool:
     return head.startswith(b"#!") and b"from atoll.cli.vendor_tools import" in head
 
 
-def _run(command: list[str], seconds: float, stop: threading.Event) -> tuple[int, str]:
-    """Exit code and output of a command; it and what it started are killed when the time is over."""
+def _run(command: list[str], seconds: float, stop: threading.Event | None) -> tuple[int, str]:
+    """Status and output of a command, with a line in the compiler's own words where it could not say how it ended."""
     try:
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        ended = run_bounded(command, seconds, stop=stop)
     except OSError as error:
         raise CompilerMissingError(f"{command[0]} cannot be run any more: {error.strerror}", INSTALL) from error
-    try:
-        return _outcome(process, time.monotonic() + seconds, stop)
-    except BaseException:
-        _kill(process)
-        process.communicate()
-        raise
-
-
-def _outcome(process: subprocess.Popen[str], deadline: float, stop: threading.Event) -> tuple[int, str]:
-    while True:
-        try:
-            text, _ = process.communicate(timeout=_PATIENCE)
-            break
-        except subprocess.TimeoutExpired:
-            if time.monotonic() < deadline and not stop.is_set():
-                continue
-        _kill(process)
-        text, _ = process.communicate()
-        return -signal.SIGTERM, text + ("\nThe compilation was stopped." if stop.is_set() else "\nCompilation timeout.")
-    if process.returncode < 0:
-        text += f"\nInternal compiler error: killed by signal {-process.returncode}."
-    return process.returncode, text
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            process.kill()
-        else:  # its compilation child, too
-            os.killpg(process.pid, signal.SIGKILL)
+    killed = f"Internal compiler error: killed by signal {-ended.status}." if ended.status < 0 else ""
+    said = {
+        "": killed,
+        "time": "Compilation timeout.",
+        "output": f"Internal compiler error: it printed more than {MOST_OUTPUT} bytes and was stopped.",
+        "stop": "The compilation was stopped.",
+    }[ended.why]
+    return ended.status, f"{ended.text}\n{said}" if said else ended.text
 
 
 def _failure(compiler: VendorCompiler, model: Path, text: str, seconds: int) -> CompilerFailedError:
     hints = [hint for reason, hint in _EXPLANATIONS.items() if reason in text]
     said = [line.strip() for line in text.splitlines() if any(reason in line for reason in _EXPLANATIONS)]
     last = [line.strip() for line in text.splitlines() if line.strip()][-1:]
-    what = "; ".join(dict.fromkeys(said)) or (last[0] if last else "it gave no reason")
+    what = excerpt("; ".join(dict.fromkeys(said)) or (last[0] if last else "it gave no reason"))
     name = f"{model}: the vendor's compiler {compiler.version}"
     if "Compilation timeout" in text:
         return CompilerTimeoutError(f"{name} did not finish within {seconds} s", hints[-1])
