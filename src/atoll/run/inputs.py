@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,9 @@ Inputs = dict[str, Array]
 
 def random_inputs(graph: Graph, seed: int = 0) -> Iterator[Inputs]:
     """Endless random inputs: all values of 8-bit tensors, 0 to 255 of wider integers, -1 to 1 of floats."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)  # now: numpy imports it at its first use, and Ctrl-C is lost while it does
     tensors = [graph.tensors[i] for i in graph.inputs]
-    while True:
-        yield {tensor.name: _random(tensor, rng) for tensor in tensors}
+    return ({tensor.name: _random(tensor, rng) for tensor in tensors} for _ in itertools.count())
 
 
 def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
