@@ -248,7 +248,7 @@ def _bars(row: PlanRow, left: float, step: float, base: float, scale: float) -> 
             f'height="{height:.1f}" fill="{colour}"><title>{name}: {use.throughput:.1f}/s</title></rect>'
         )
     parts.append(
-        _text(first + 0.46 * bar, base - row.best.throughput * scale - 4, f"{row.best.throughput:.3g}", "middle", 10)
+        _text(first + 0.46 * bar, base - row.best.throughput * scale - 4, _rate(row.best.throughput), "middle", 10)
     )
     return parts
 
@@ -256,6 +256,11 @@ def _bars(row: PlanRow, left: float, step: float, base: float, scale: float) -> 
 def _shortened(name: str) -> str:
     """The end of a long path, so that the title fits."""
     return name if len(name) <= 48 else f"…{name[-47:]}"
+
+
+def _rate(value: float) -> str:
+    """Three figures, and never an exponent: people read it."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, colour: str = "black") -> str:
