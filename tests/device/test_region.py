@@ -23,7 +23,7 @@ from small_models import (
     run,
 )
 
-from atoll.device import VirtualEdgeTpu, capi, make_interpreter
+from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device import virtual as internals
 from atoll.device.region import Region
 from atoll.errors import DeviceError
@@ -112,16 +112,16 @@ def test_tensors_that_the_runtime_moves_are_still_found(save: Save, regions: lis
         interpreter = opened(save(everything(model)))
         (region,) = regions
         slot = region._slots[0]
-        before = capi.Context.from_address(slot._context).tensors
+        before = slot._tensors.value
         assert_as_plain(model, interpreter)
-        moved += capi.Context.from_address(slot._context).tensors != before
+        moved += slot._tensors.value != before
         for slot in region._slots:
-            slot.memory = None  # as if the tensors of the outer interpreter had moved
             slot.share(False)
-            assert capi.tensor_in(slot._context, slot._index).data == slot._own != slot._address
+            assert slot.tensor.data == slot._own != slot.address
+            slot.address = -1  # as if the tensors of the outer interpreter had moved
         assert_as_plain(model, interpreter)
         for slot in region._slots:
-            assert capi.tensor_in(slot._context, slot._index).data == slot.view.array.ctypes.data
+            assert slot.tensor.data == slot.view.array.ctypes.data
     assert moved, "the case that this is about did not come up"
 
 
@@ -162,7 +162,7 @@ def test_outer_tensors_that_move_are_followed(save: Save, regions: list[Region])
             each.allocate_tensors()
         values = random_input(oracle, random)
         assert_equal(run(interpreter, values), run(oracle, values))
-        addresses.add(regions[0]._slots[0]._address)
+        addresses.add(regions[0]._slots[0].address)
     assert regions[0]._shares and len(addresses) > 1
 
 

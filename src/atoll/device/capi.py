@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
+
+from atoll.arrays import ALIGNMENT
 
 OK, ERROR = 0, 1
 
@@ -25,9 +30,6 @@ ARENA = (2, 3)
 
 DYNAMIC = 4
 """``kTfLiteDynamic``: placed while operators run, in whatever shape they find."""
-
-ALIGNMENT = 64
-"""Bytes by which LiteRT aligns the memory of tensors (``kDefaultTensorAlignment``): kernels may count on it."""
 
 NUMPY_NAMES = {
     1: "float32",
@@ -179,9 +181,13 @@ def tensor(tensors: int, index: int) -> Tensor:
     return Tensor.from_address(tensors + index * ctypes.sizeof(Tensor))
 
 
-def memory(address: int, size: int) -> memoryview:
-    """``size`` bytes at ``address``, writable."""
-    return memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B") if size else memoryview(bytearray())
+def usable_address(array: npt.NDArray[Any]) -> int:
+    """Where an array lies, if a kernel may read and write it there: writable, in one piece, aligned; else 0."""
+    try:  # a third of what `array.ctypes.data` takes, and refuses what may not be written or is not in one piece
+        address = ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+    except (BufferError, TypeError, ValueError):
+        return 0
+    return 0 if address % ALIGNMENT else address
 
 
 def tensor_in(context: int, index: int) -> Tensor:

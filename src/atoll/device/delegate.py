@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from atoll.arrays import ALIGNMENT, aligned_empty
 from atoll.device import capi
 from atoll.errors import AtollError
 from atoll.ir import CUSTOM_OP
@@ -37,14 +38,14 @@ class TensorView:
     """A tensor of the interpreter that was delegated: name, shape, dtype, and its memory as ``array``.
 
     ``array`` (of ``shape`` and ``dtype``) is valid inside ``Kernel.invoke`` only, and may be another object
-    at the next call; ``memory`` are its bytes. Arrays that come from outside the fused nodes are
-    read-only.
+    at the next call. ``address`` is where it lies when kernels may work right there (in one piece and aligned to
+    ``ALIGNMENT``), else 0. Arrays that come from outside the fused nodes must not be written to.
     """
 
-    __slots__ = ("array", "dtype", "memory", "name", "shape")
+    __slots__ = ("address", "array", "dtype", "name", "shape")
 
     array: npt.NDArray[Any]
-    memory: memoryview
+    address: int
 
     def __init__(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.name = name
@@ -60,6 +61,11 @@ class Node:
     inputs: tuple[TensorView, ...]
     outputs: tuple[TensorView, ...]
 
+
+Array = npt.NDArray[Any]
+
+InPlace = Callable[[Sequence[Array]], None]
+"""Runs a graph once, from the first arrays given, its inputs, to the others, its outputs."""
 
 Factory = Callable[[Sequence[Node]], Kernel]
 """Adjacent custom operators are fused into one delegate node, hence several nodes, in execution order."""
@@ -94,12 +100,31 @@ class Delegate:
         self.progress = Progress()
         self.context = 0
         """Address of the ``TfLiteContext`` of the first graph it was applied to."""
+        self.operators = 0
+        """How many that graph had."""
+        self._whole: weakref.ref[_Instance] | None = None
+        """The delegate node that has taken the place of all of them."""
         self._struct = capi.Delegate(prepare=_PREPARE_GRAPH, flags=capi.ALLOW_DYNAMIC_TENSORS)
         _DELEGATES[ctypes.addressof(self._struct)] = self
 
     def _get_native_delegate_pointer(self) -> int:
         """Address of the ``TfLiteDelegate``, as the Interpreter asks for it."""
         return ctypes.addressof(self._struct)
+
+    def in_place(self, inputs: Sequence[int], outputs: Sequence[int]) -> InPlace | None:
+        """What runs the first graph on other arrays than its tensors of these indices, past LiteRT.
+
+        The arrays given to it must have the tensors' shapes and types, and are the caller's again afterwards. It raises
+        what the kernel raises. None when the graph is more than one delegate node, or needs or lacks another tensor.
+        """
+        instance = self._whole() if self._whole else None
+        return instance.in_place(inputs, outputs) if instance else None
+
+    def note(self, instance: _Instance, context: int) -> None:
+        """A node was made."""
+        self.progress.kernels += 1
+        if context == self.context and instance.operators == self.operators:
+            self._whole = weakref.ref(instance)
 
 
 _POINTER = "Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "I"
@@ -117,14 +142,15 @@ class _Instance:
         self._base = 0
         self._views: dict[int, TensorView] = {}
         indices = capi.read_int_array(params.nodes_to_replace)
+        self.operators = len(indices)
         nodes = tuple(self._node(*capi.node_and_registration(context, index)) for index in indices)
         self._inputs = frozenset(capi.read_int_array(params.input_tensors))
-        outputs = frozenset(capi.read_int_array(params.output_tensors))
+        self._outputs = outputs = frozenset(capi.read_int_array(params.output_tensors))
         # Tensors between fused nodes belong to nobody: LiteRT gives them no memory.
         for index in self._views.keys() - self._inputs - outputs:
             view = self._views[index]
-            view.array = _aligned_zeros(view.shape, view.dtype)
-            view.memory = view.array.reshape(-1).view(np.uint8).data
+            view.array = aligned_empty(view.shape, view.dtype)
+            view.address = capi.usable_address(view.array)
         self._bound = sorted(self._views.keys() & (self._inputs | outputs))
         self._layout = struct.Struct(_pointer_layout(self._bound))
         self.kernel = delegate.factory(nodes)
@@ -165,22 +191,44 @@ class _Instance:
         self.kernel.invoke()
         self.progress.pending -= 1
 
+    def in_place(self, inputs: Sequence[int], outputs: Sequence[int]) -> InPlace | None:
+        """See :meth:`Delegate.in_place`."""
+        if not self._inputs <= {*inputs} or not {*outputs} <= self._outputs:
+            return None
+        views = [self._views.get(index) for index in (*inputs, *outputs)]  # None: an input that no operator reads
+        unwanted = [
+            (view, aligned_empty(view.shape, view.dtype))
+            for view in map(self._views.__getitem__, self._outputs - {*outputs})
+        ]
+
+        def run(arrays: Sequence[Array]) -> None:
+            self._base = 0  # what LiteRT runs next looks for its own tensors again
+            for view, array in (*zip(views, arrays), *unwanted):
+                if view is not None:
+                    view.array, view.address = array, capi.usable_address(array)
+            try:
+                self.kernel.invoke()
+            finally:
+                for view in views:
+                    if view is not None:
+                        del view.array  # the caller's again, who may be waiting for its memory
+
+        return run
+
     def _bind(self) -> None:
         base = self._tensors.value or 0
         for index in self._bound:
             view = self._views[index]
-            view.array = _array(self._tensor(index), view, writeable=index not in self._inputs)
-            view.memory = capi.memory(self._tensor(index).data or 0, view.array.nbytes)
+            tensor = self._tensor(index)
+            view.array = _array(tensor, view, writeable=index not in self._inputs)
+            view.address = _aligned(tensor.data or 0)
         self._memory = (ctypes.c_ubyte * self._layout.size).from_address(base)
         self._addresses = self._layout.unpack_from(self._memory)
         self._base = base
 
 
-def _aligned_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    memory = np.zeros(size + capi.ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % capi.ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+def _aligned(address: int) -> int:
+    return 0 if address % ALIGNMENT else address
 
 
 def _pointer_layout(indices: Sequence[int]) -> str:
@@ -241,12 +289,12 @@ def _init(context: int, params: int, _length: int) -> int | None:
         fields = capi.DelegateParams.from_address(params)
         delegate = _DELEGATES[fields.delegate]
         instance = _Instance(delegate, context, fields)
+        delegate.note(instance, context)
     except BaseException as error:
         _fail(context, delegate, error)
         return capi.KERNEL_INIT_FAILED
     handle = next(_HANDLES)
     _INSTANCES[handle] = instance
-    instance.progress.kernels += 1
     return handle
 
 
@@ -283,9 +331,10 @@ def _prepare_graph(context: int, address: int) -> int:
     delegate = None
     try:
         delegate = _DELEGATES[address]
-        delegate.context = delegate.context or context
-        code = delegate.custom_code.encode()
         plan = capi.execution_plan(context)
+        if not delegate.context:
+            delegate.context, delegate.operators = context, len(plan)
+        code = delegate.custom_code.encode()
         nodes = [i for i in plan if capi.node_and_registration(context, i)[1].custom_name == code]
         if not nodes:
             return capi.OK

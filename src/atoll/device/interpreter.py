@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device import inventory
 from atoll.device.base import EdgeTpu
-from atoll.device.delegate import NODE_NAME, Delegate, Progress
+from atoll.device.delegate import NODE_NAME, Array, Delegate, InPlace, Progress
 from atoll.device.errors import RuntimeMisfitError, RuntimeTooOldError
 from atoll.device.lease import occupy, patience
 from atoll.device.real import RealEdgeTpu
@@ -66,6 +66,28 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
         if progress.pending:  # see Progress: nothing but Ctrl-C goes unheard
             raise KeyboardInterrupt
 
+    def in_place(self, inputs: Sequence[int], outputs: Sequence[int]) -> InPlace | None:
+        """A function that runs the graph from and to arrays of the caller's, past the tensors of these indices.
+
+        It takes the arrays of all of them in this order, and raises the device's own exceptions. What LiteRT's tensors
+        hold does not matter to it, nor change. None where there is none: for real devices, for graphs that are more
+        than compiled operators, and for interpreters whose methods were overridden.
+        """
+        delegate = self._delegate
+        if type(self) is not EdgeTpuInterpreter or not _OVERRIDABLE.isdisjoint(vars(self)) or delegate is None:
+            return None
+        run = delegate.in_place(inputs, outputs)
+        if run is None:
+            return None
+
+        def run_unless_closed(arrays: Sequence[Array]) -> None:
+            in_use = self._delegate  # outlives the call, even if another thread closes the interpreter
+            if in_use is None:
+                self.invoke()  # says so
+            run(arrays)
+
+        return run_unless_closed
+
     def close(self) -> None:
         """Let the device go; using the interpreter afterwards raises DeviceError.
 
@@ -73,6 +95,9 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
         """
         self._interpreter = _Closed()  # before its delegate
         self._delegate, self._delegates = None, None
+
+
+_OVERRIDABLE = frozenset(("invoke", "set_tensor", "get_tensor", "tensor"))
 
 
 class _Closed:

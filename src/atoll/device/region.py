@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,7 +61,7 @@ class Region:
     def run(self) -> None:
         """Compute the outputs' arrays from the inputs'."""
         for slot in self._slots:
-            if slot.memory is not slot.view.memory:  # it moved
+            if slot.address != slot.view.address:  # it moved
                 self._place()
                 break
         if self._shares:
@@ -69,10 +70,13 @@ class Region:
             self._run_anywhere()
 
     def _place(self) -> None:
-        possible = [slot.follow() for slot in self._slots]
-        self._shares = self._can_share and all(possible)
+        shares = self._can_share
+        for slot in self._slots:
+            slot.address = slot.view.address
+            shares = shares and slot.address != 0
+        self._shares = shares
         for slot in self._slots if self._can_share else ():
-            slot.share(self._shares)
+            slot.share(shares)
 
     def _run_anywhere(self) -> None:
         for index, view in self._inputs:
@@ -92,38 +96,41 @@ class _Slot:
     ask for the address with every inference. So nothing has to be copied between the two interpreters.
     """
 
-    __slots__ = ("_address", "_context", "_index", "_own", "is_fixed", "memory", "view")
+    __slots__ = ("_base", "_data", "_index", "_own", "_tensors", "address", "is_fixed", "view")
 
     def __init__(self, context: int, index: int, view: TensorView) -> None:
-        self._context, self._index, self.view = context, index, view
-        self.memory: memoryview | None = None
-        """What the tensor's address was taken from."""
-        self._address = 0
-        tensor = self._tensor
+        self._index, self.view = index, view
+        self.address = -1
+        """Where the view was when it was looked at last."""
+        self._tensors = ctypes.c_void_p.from_address(context + capi.Context.tensors.offset)
+        self._base = 0
+        self._find()
+        tensor = self.tensor
         self._own = tensor.data
-        self.is_fixed = tensor.allocation_type in capi.ARENA and bool(tensor.data)
+        self.is_fixed = tensor.allocation_type in capi.ARENA and bool(tensor.data) and tensor.bytes > 0
         """Whether it has its place from when tensors are allocated on."""
 
     @property
-    def _tensor(self) -> capi.Tensor:
-        # Looked up each time: LiteRT moves its tensors when it needs room for more, which may be while it runs.
-        return capi.tensor_in(self._context, self._index)
+    def tensor(self) -> capi.Tensor:
+        return capi.tensor(self._tensors.value or 0, self._index)
 
     def require_fitting(self, where: str) -> None:
         """Check that kernels write as much as the view has room for, whatever shape the file says the tensor has."""
-        shape = capi.read_int_array(self._tensor.dims)
-        if self._tensor.allocation_type != capi.DYNAMIC and shape != self.view.shape:
+        tensor = self.tensor
+        shape = capi.read_int_array(tensor.dims)
+        if tensor.allocation_type != capi.DYNAMIC and shape != self.view.shape:
             raise _mismatch(where, f"computes '{self.view.name}' as {list(shape)}, not as {list(self.view.shape)}")
-
-    def follow(self) -> bool:
-        """Take note of where the view is now; whether kernels can work there."""
-        self.memory = self.view.memory
-        self._address = self.view.array.ctypes.data
-        return self.memory.nbytes > 0 and self._address % capi.ALIGNMENT == 0
 
     def share(self, shared: bool) -> None:
         """Put the tensor where the view is, or back where it was."""
-        self._tensor.data = self._address if shared else self._own
+        if self._tensors.value != self._base:
+            self._find()
+        self._data.value = self.address if shared else self._own
+
+    def _find(self) -> None:
+        """Look the tensor up: LiteRT moves all of them when it needs room for more, which may be while it runs."""
+        self._base = self._tensors.value or 0
+        self._data = ctypes.c_void_p.from_address(ctypes.addressof(self.tensor) + capi.Tensor.data.offset)
 
 
 def _claims_nothing(nodes: Sequence[Node]) -> Kernel:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from atoll.arrays import aligned_empty
 from atoll.run.wiring import Array, TensorSpec
 
 KEPT_BYTES = 64 << 20
@@ -30,10 +31,10 @@ class Pool:
     """Buffers by tensor, used again as soon as the last array on them is gone.
 
     Every array handed out is a new view of a buffer that never leaves the pool. Whoever can see the memory (an array,
-    a view of it, a ``memoryview``, a DLPack capsule) holds a reference to the buffer: numpy shortens chains of views
-    down to it. So a buffer that only the pool refers to is free. Nothing has to be given back, and what a caller
-    keeps is never overwritten. Without the interpreter lock counts of references are not to be relied on: there it
-    hands out new arrays.
+    a view of it, a ``memoryview``, a DLPack capsule) holds a reference to what owns it: numpy shortens chains of views
+    down to that. So a buffer whose owner only the pool refers to is free. Nothing has to be given back, and what a
+    caller keeps is never overwritten. Without the interpreter lock counts of references are not to be relied on: there
+    it hands out new arrays.
     """
 
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
@@ -47,14 +48,18 @@ class Pool:
         if shelf is None:
             shelf = self._shelves.setdefault(id(spec), _Shelf(spec, self._kept_bytes))
         buffers = shelf.buffers
-        for buffer in buffers:
-            if getrefcount(buffer) == FREE:
-                return buffer.view()  # type: ignore[no-any-return]
-        self.allocated += 1
-        buffer = np.empty(spec.shape, spec.dtype)
-        buffers.insert(0, buffer)  # what callers keep moves to the end, and falls off there
-        del buffers[shelf.kept :]
-        return buffer.view()  # type: ignore[no-any-return]
+        array = _unused(buffers, FREE)
+        if array is None:
+            self.allocated += 1
+            kept = aligned_empty(spec.shape, spec.dtype)
+            array = kept.view()  # before another thread sees it
+            buffers.insert(0, (kept.base, kept))  # what callers keep moves to the end, and falls off there
+            del buffers[shelf.kept :]
+        return array
+
+
+Buffer = tuple[Any, Array]
+"""What owns the memory, and an array on it."""
 
 
 class _Shelf:
@@ -66,11 +71,26 @@ class _Shelf:
     def __init__(self, spec: TensorSpec, kept_bytes: int) -> None:
         least, most = KEPT_BUFFERS
         self.spec = spec  # as long as it lives no other has its id
-        self.buffers: list[Array] = []
+        self.buffers: list[Buffer] = []
         self.kept = min(max(kept_bytes // max(spec.nbytes, 1), least), most) if REUSES else 0
 
 
+def _unused(buffers: list[Buffer], free: int) -> Array | None:
+    """The array of the first buffer whose owner has ``free`` references."""
+    for owner, array in buffers:
+        if getrefcount(owner) == free:
+            view: Array = array.view()  # before another thread can look: the variable counts as well
+            return view
+    return None
+
+
+def _references_of_unused() -> int:
+    """What ``_unused`` counts when nobody else sees a buffer; which of its own it counts depends on the Python."""
+    array = aligned_empty((1,), np.dtype(np.uint8))
+    buffers = [(array.base, array)]
+    return next(count for count in range(1, 100) if _unused(buffers, count) is not None)
+
+
 getrefcount = sys.getrefcount
-FREE = 3
-"""References to a buffer that only its list, a variable and the argument of ``getrefcount`` refer to."""
+FREE = _references_of_unused()
 REUSES: bool = getattr(sys, "_is_gil_enabled", lambda: True)()

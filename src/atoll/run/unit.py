@@ -14,7 +14,8 @@ from atoll.run.wiring import Array, Interpreter, StageWiring, TensorSpec
 class Unit:
     """One interpreter on its device, with everything looked up that does not change from item to item.
 
-    Outputs are copied straight from the interpreter's memory where it lets one see it (LiteRT's ``tensor``), else
+    Nothing is copied where the interpreter runs on the pipeline's own arrays (``in_place`` of ours on virtual devices).
+    Otherwise outputs are copied straight from its memory where it lets one see that (LiteRT's ``tensor``), or else
     taken from ``get_tensor``. No view is kept: LiteRT refuses to run while there is one.
     """
 
@@ -33,9 +34,15 @@ class Unit:
         self._fetches = [
             (spec, spec.shape, *_access(interpreter, spec, index)) for spec, index in zip(wiring.fetches, outputs)
         ]
+        self._names = [spec.name for spec in wiring.reads]
+        self._in_place = _in_place(interpreter, inputs, outputs)
 
     def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name; the arrays belong to the caller. Raises whatever the interpreter raises."""
+        if self._in_place is not None:
+            outputs = {spec.name: self._allocate(spec) for spec, *_ in self._fetches}
+            self._in_place([tensors[name] for name in self._names] + list(outputs.values()))
+            return outputs
         set_tensor = self._set_tensor
         for name, index in self._reads:
             set_tensor(index, tensors[name])
@@ -67,6 +74,14 @@ def _indices(details: Any, specs: tuple[TensorSpec, ...], verb: str) -> list[int
                 "All interpreters of one segment must be made from the same file.",
             )
     return [known[spec.name][1] for spec in specs]
+
+
+def _in_place(
+    interpreter: Interpreter, inputs: list[int], outputs: list[int]
+) -> Callable[[list[Array]], object] | None:
+    """How to run on arrays of ours. Asked of the class: a wrapper that passes on unknown attributes wants its calls."""
+    offer = getattr(type(interpreter), "in_place", None)
+    return None if offer is None else offer(interpreter, inputs, outputs)
 
 
 def _access(
