@@ -6,9 +6,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from ai_edge_litert.interpreter import OpResolverType
 
@@ -96,6 +96,11 @@ class VirtualEdgeTpu:
         if self.clock not in CLOCKS_MHZ:
             raise DeviceError(f"'{self.clock}' is no clock setting", f"Known are {', '.join(CLOCKS_MHZ)}.")
         self._heat = Thermometer(self.cooling) if self.cooling else None
+
+    def __reduce__(self) -> tuple[Callable[..., VirtualEdgeTpu], tuple[dict[str, Any]]]:
+        """Another process gets a device of its own that is set up the same, and has run nothing yet."""
+        settings = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        return _made_again, (settings,)
 
     @property
     def interpreters(self) -> int:
@@ -217,6 +222,10 @@ class VirtualEdgeTpu:
             f"{self.path} is disconnected (an injected fault)",
             "Plug it in again (reset()), and open the model anew.",
         )
+
+
+def _made_again(settings: dict[str, Any]) -> VirtualEdgeTpu:
+    return VirtualEdgeTpu(**settings)
 
 
 class _Cache:

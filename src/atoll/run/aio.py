@@ -14,6 +14,7 @@ from atoll.run.wiring import Array
 if TYPE_CHECKING:
     from atoll.run.engine import Engine
     from atoll.run.pipeline import Inputs
+    from atoll.run.processes import ProcessEngine
 
 T = TypeVar("T")
 Listeners = list[Callable[[], object]]
@@ -22,7 +23,7 @@ Listeners = list[Callable[[], object]]
 class AsyncPipeline(ABC):
     """What ``Pipeline`` offers to coroutines. A call that is cancelled has taken nothing and given nothing."""
 
-    _engine: Engine
+    _engine: Engine | ProcessEngine
 
     @abstractmethod
     def push(self, inputs: Inputs, timeout: float | None = None, *, copy: bool = True) -> int: ...

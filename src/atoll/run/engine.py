@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from typing import Protocol
 
 from atoll.errors import PipelineError
 from atoll.run import interval
@@ -28,6 +29,8 @@ inference on an Edge TPU takes well under a second)."""
 class Engine:
     """The threads and what they share; knows nothing of the pipeline, so that a dropped pipeline can end it.
 
+    ``first`` is the number of the first segment.
+
     Threads are daemons only so that a stage stuck inside a driver cannot keep the process from leaving; every
     engine still running at exit is aborted and joined first (a daemon killed inside native code could crash
     the process).
@@ -37,25 +40,28 @@ class Engine:
         self,
         units: Sequence[Sequence[Unit]],
         wiring: Wiring,
-        sizes: tuple[int, int, int],
+        ingress: Channel[Item],
+        between: int,
+        egress: Channel[Item],
         allocator: Allocator,
         recovery: Recovery,
         short_interval: bool = True,
         trace: Trace | None = None,
+        first: int = 0,
     ) -> None:
-        at_input, between, at_output = sizes
-        self.ingress: Channel[Item] = Channel(at_input)
-        self.egress: Channel[Item] = Channel(at_output)
+        self.ingress = ingress
+        self.egress = egress
         self.failure: StageError | None = None
-        self.aborted = False
+        self.aborted = self.crashed = False
         hops: list[Channel[Item]] = [Channel(between) for _ in units[1:]]
-        self._channels = [self.ingress, *hops, self.egress]
+        self._channels = [ingress, *hops, egress]
+        self._first = first
         self._stop_at_failure = recovery.on_error == "stop"
         self._lock = threading.Lock()
         self._segments = [
-            Segment(i, part, group, source, sink, allocator, recovery, self._fail, self.abort, trace)
+            Segment(i, part, group, source, sink, allocator, recovery, self._fail, self._crash, trace)
             for i, (group, part, source, sink) in enumerate(
-                zip(units, wiring.stages, self._channels, self._channels[1:])
+                zip(units, wiring.stages, self._channels, self._channels[1:]), first
             )
         ]
         self._threads: dict[Worker, threading.Thread] = {}
@@ -76,7 +82,7 @@ class Engine:
 
     def start(self) -> None:
         """Start every thread or none; :class:`PipelineError` when the system has no more."""
-        _running.add(self)
+        keep_until_exit(self)
         workers = self.workers
         self._ended = -len(workers)
         if self._short_interval:
@@ -168,17 +174,14 @@ class Engine:
             for replica, worker in enumerate(segment.devices)
         )
 
-    def resize(self, at_input: int | None = None, between: int | None = None, at_output: int | None = None) -> None:
-        """Change how many items may wait, while the threads run. A closed output stays without bound."""
-        if at_input is not None:
-            self.ingress.resize(at_input)
-        if between is not None:
-            for channel in self._channels[1:-1]:
-                channel.resize(between)
-        if at_output is not None and not self.ingress.ended:
-            self.egress.resize(at_output)
-            if self.ingress.ended:  # by somebody else, meanwhile
-                self.egress.lift()
+    def resize(self, between: int) -> None:
+        """Change how many items may wait between two segments, while the threads run."""
+        for channel in self._channels[1:-1]:
+            channel.resize(between)
+
+    def _crash(self) -> None:
+        self.crashed = True
+        self.abort()
 
     def _fail(self, error: StageError) -> bool:
         """Called by a worker whose item failed: end what is behind the item, finish what is ahead of it."""
@@ -187,17 +190,30 @@ class Engine:
         with self._lock:
             if self.failure is None or error.item < self.failure.item:
                 self.failure = error
-        for segment in self._segments[: error.segment + 1]:
+        for segment in self._segments[: error.segment - self._first + 1]:
             segment.abort()
         self.egress.lift()
         return False
 
 
-_running: weakref.WeakSet[Engine] = weakref.WeakSet()
+class Endable(Protocol):
+    """What can be aborted and waited for."""
+
+    def abort(self) -> None: ...
+    def join(self, timeout: float | None = None) -> list[str]: ...
+
+
+_running: weakref.WeakSet[Endable] = weakref.WeakSet()
+
+
+def keep_until_exit(engine: Endable) -> None:
+    """Abort and join it when Python exits before it has ended."""
+    _running.add(engine)
 
 
 @atexit.register
-def _leave() -> None:
+def end_all() -> None:
+    """Abort every engine that runs, and wait for it a while."""
     engines = list(_running)
     for engine in engines:
         engine.abort()

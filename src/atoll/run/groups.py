@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeGuard, cast
 
 from atoll.errors import PipelineError
 from atoll.run.pool import Allocator
 from atoll.run.unit import Unit, device_name
 from atoll.run.wiring import Interpreter, Wiring
 
-Segments = Iterable[Interpreter | Sequence[Interpreter]]
-"""Per segment, in order: its interpreter, or its interpreters (replicas)."""
+Opener = Callable[[], Interpreter]
+Segments = Iterable[Interpreter | Opener | Sequence[Interpreter | Opener]]
+"""Per segment, in order: its interpreter or what opens it, or a list of them (replicas)."""
+Spares = Mapping[int, Sequence[Interpreter | Opener]]
 Groups = tuple[tuple[Interpreter, ...], ...]
+
+
+def listed(segments: Segments) -> list[Sequence[Interpreter | Opener]]:
+    """Each segment as a list."""
+    return [item if isinstance(item, (list, tuple)) else [item] for item in segments]  # type: ignore[list-item]
+
+
+def opened(items: Iterable[Interpreter | Opener]) -> tuple[Interpreter, ...]:
+    """The interpreters, opened where they are not."""
+    return tuple(item() if is_opener(item) else cast(Interpreter, item) for item in items)
+
+
+def is_opener(item: object) -> TypeGuard[Opener]:
+    return callable(item) and not hasattr(item, "invoke")
 
 
 def groups_of(segments: Segments, spares: Mapping[int, Sequence[Interpreter]]) -> Groups:
     """The interpreters of each segment. Raises :class:`PipelineError` when there is none, or one stands twice."""
-    groups = tuple(tuple(item) if isinstance(item, (list, tuple)) else (item,) for item in segments)
+    groups = tuple(opened(group) for group in listed(segments))
     if not groups:
         raise PipelineError("a pipeline needs at least one interpreter")
     seen: dict[int, int] = {}

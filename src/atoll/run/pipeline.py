@@ -6,19 +6,20 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from atoll.errors import InputDtypeError, InputError, InputShapeError, PipelineClosedError, PipelineError
 from atoll.run.aio import AsyncPipeline
 from atoll.run.engine import EXIT_GRACE_S, Engine
-from atoll.run.groups import Segments, allocate_all, groups_of, units_of
+from atoll.run.groups import Groups, Segments, Spares, allocate_all, groups_of, opened, units_of
 from atoll.run.insight import Bottleneck, bottleneck
 from atoll.run.pool import Allocator, Pool
-from atoll.run.queues import UNBOUNDED, Closed
+from atoll.run.processes import Plan, ProcessEngine, jobs_of
+from atoll.run.queues import UNBOUNDED, Channel, Closed
 from atoll.run.recovery import OnError, Recovery, Reopen
 from atoll.run.stage import Item, StageError
 from atoll.run.stats import StageStats
@@ -35,7 +36,8 @@ class Pipeline(AsyncPipeline):
     """Runs the segments of one model at the same time, each on its own interpreter, on successive inputs.
 
     ``interpreters``: one per segment, in order, or a list of them (replicas, which take work from one queue);
-    anything with LiteRT's ``Interpreter`` interface. Nobody else may use them while the pipeline runs.
+    anything with LiteRT's ``Interpreter`` interface, or a function without arguments that opens one. Nobody else may
+    use them while the pipeline runs.
     ``allocate``: call ``allocate_tensors`` on each first. ``devices``: their names, in the same form (default:
     what the interpreters' attribute ``device`` says).
     ``inputs``/``outputs``: what the pipeline takes (default: the inputs of segment 0) and the names it
@@ -50,6 +52,14 @@ class Pipeline(AsyncPipeline):
     sibling's; if all fail it goes on with the next item. ``stall_timeout``: after so many seconds an item counts as
     failed and the segment goes on, on another interpreter and thread (None: never).
 
+    ``processes``: run the segments in so many other processes, each some that follow each other: what Python code
+    does here then costs them nothing, a driver that crashes takes only its process with it, and interpreter locks are
+    no bound any more. All interpreters, ``spares`` too, are then given as functions that open them (of modules, or
+    ``functools.partial`` of such: pickle takes them there). When a process dies, all are started anew, and what was
+    inside is sent again; the item that it died of counts as failed (``on_error``). ``input_queue`` and
+    ``output_queue`` items may wait on either side of the border. A script that uses it guards its main part with
+    ``if __name__ == "__main__":``, as :mod:`multiprocessing` wants.
+
     ``trace``: records what happened when. ``short_interval``: keep Python's thread switch interval short while the
     pipeline runs, so that Python code in other threads does not stop it.
 
@@ -59,7 +69,7 @@ class Pipeline(AsyncPipeline):
     exception drops it) and ends all threads; results not popped yet can be popped afterwards.
     """
 
-    _on_drop: ClassVar[Callable[[Engine], None]] = Engine.abort
+    _on_drop: ClassVar[Literal["abort", "close"]] = "abort"
     """What happens to what is inside when nobody refers to the pipeline any more."""
 
     def __init__(
@@ -76,21 +86,35 @@ class Pipeline(AsyncPipeline):
         on_error: OnError = "stop",
         retries: int = 3,
         reopen: Reopen | None = None,
-        spares: Mapping[int, Sequence[Interpreter]] | None = None,
+        spares: Spares | None = None,
         stall_timeout: float | None = None,
         devices: Sequence[str | Sequence[str]] | None = None,
         allocate: bool = True,
         trace: Trace | None = None,
         short_interval: bool = True,
+        processes: int | None = None,
     ) -> None:
         _check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
-        recovery = Recovery(on_error, retries, reopen, spares or {}, stall_timeout)
-        groups = groups_of(interpreters, spares or {})
-        if allocate:
-            allocate_all(groups)
-        wiring = wire([group[0] for group in groups], inputs, outputs)
         self._allocator = Pool() if allocator is None else allocator
-        units = units_of(groups, wiring, self._allocator, devices)
+        ingress, egress = Channel[Item](input_queue), Channel[Item](output_queue)
+        groups: Groups = ()
+        if processes is None:
+            ready = {i: opened(group) for i, group in (spares or {}).items()}
+            recovery = Recovery(on_error, retries, reopen, ready, stall_timeout)
+            groups = groups_of(interpreters, ready)
+            if allocate:
+                allocate_all(groups)
+            wiring = wire([group[0] for group in groups], inputs, outputs)
+            units = units_of(groups, wiring, self._allocator, devices)
+            self._engine: Engine | ProcessEngine = Engine(
+                units, wiring, ingress, stage_queue, egress, self._allocator, recovery, short_interval, trace
+            )
+        else:
+            recovery = Recovery(on_error, retries, reopen, {}, stall_timeout)
+            jobs = jobs_of(interpreters, spares or {}, processes, devices, recovery, trace is not None)
+            plan = Plan(jobs, inputs, outputs, (input_queue, stage_queue, output_queue))
+            self._engine = ProcessEngine(plan, ingress, egress, self._allocator, recovery, trace)
+            wiring = self._engine.wiring
         self._groups = groups
         self._wiring = wiring
         self._specs = {spec.name: spec for spec in wiring.inputs}
@@ -103,10 +127,8 @@ class Pipeline(AsyncPipeline):
         self._pushed = 0
         self._popped = 0
         self._last = 0  # one more than the number of the item popped last
-        sizes = (input_queue, stage_queue, output_queue)
-        self._engine = Engine(units, wiring, sizes, self._allocator, recovery, short_interval, trace)
         # A dropped pipeline ends its threads; at exit the engine's own hook does, which waits for them too.
-        weakref.finalize(self, type(self)._on_drop, self._engine).atexit = False
+        weakref.finalize(self, getattr(self._engine, self._on_drop)).atexit = False
         self._engine.start()
 
     @property
@@ -259,7 +281,15 @@ class Pipeline(AsyncPipeline):
         Raises :class:`PipelineError` when a size is less than 1.
         """
         _check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
-        self._engine.resize(input_queue, stage_queue, output_queue)
+        engine = self._engine
+        if input_queue is not None:
+            engine.ingress.resize(input_queue)
+        if stage_queue is not None:
+            engine.resize(stage_queue)
+        if output_queue is not None and not engine.ingress.ended:  # a closed output stays without bound
+            engine.egress.resize(output_queue)
+            if engine.ingress.ended:  # by somebody else, meanwhile
+                engine.egress.lift()
 
     def stats(self) -> tuple[StageStats, ...]:
         """What each segment did so far; one per device, by segment and replica."""

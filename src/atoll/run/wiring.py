@@ -15,12 +15,17 @@ from atoll.errors import PipelineError
 Array = npt.NDArray[Any]
 
 
-class Interpreter(Protocol):
+class Described(Protocol):
+    """What tells its tensors as LiteRT's ``Interpreter`` does."""
+
+    def get_input_details(self) -> Sequence[Mapping[str, Any]]: ...
+    def get_output_details(self) -> Sequence[Mapping[str, Any]]: ...
+
+
+class Interpreter(Described, Protocol):
     """What a segment must offer: the interface of LiteRT's ``Interpreter``."""
 
     def allocate_tensors(self) -> Any: ...
-    def get_input_details(self) -> Sequence[Mapping[str, Any]]: ...
-    def get_output_details(self) -> Sequence[Mapping[str, Any]]: ...
     def set_tensor(self, tensor_index: int, value: Array, /) -> Any: ...
     def get_tensor(self, tensor_index: int, /) -> Array: ...
     def invoke(self) -> Any: ...
@@ -89,7 +94,7 @@ class _Segment:
     """The names of all outputs."""
 
     @classmethod
-    def of(cls, position: int, interpreter: Interpreter) -> _Segment:
+    def of(cls, position: int, interpreter: Described) -> _Segment:
         inputs = {int(d["index"]): TensorSpec.of(d) for d in interpreter.get_input_details()}
         outputs = {int(d["index"]): TensorSpec.of(d) for d in interpreter.get_output_details()}
         for kind, specs in (("inputs", inputs), ("outputs", outputs)):
@@ -104,7 +109,7 @@ class _Segment:
 
 
 def wire(
-    interpreters: Sequence[Interpreter],
+    interpreters: Sequence[Described],
     inputs: Sequence[TensorSpec] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Wiring:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atoll.errors import PipelineClosedError, PipelineError
-from atoll.run.engine import Engine
 from atoll.run.pipeline import Pipeline
 from atoll.run.queues import UNBOUNDED
 from atoll.run.stage import StageError
@@ -28,7 +27,7 @@ class SegmentStats(NamedTuple):
 class _Draining(Pipeline):
     """Dropped without being closed, it finishes what was pushed."""
 
-    _on_drop = Engine.close
+    _on_drop = "close"
 
 
 class PipelinedModelRunner:
