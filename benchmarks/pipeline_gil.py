@@ -1,7 +1,7 @@
 """A pipeline beside a thread that computes in Python -> how much of its throughput it keeps, as JSON.
 
 Stages on virtual devices in real time, as in pipeline_overhead.py. Ratios within one run: with the thread over without
-it, with one and with two interpreters per device, and with Python's own switch interval.
+it, with one and with two interpreters per device, in two worker processes, and with Python's own switch interval.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline_overhead import Array, timing, waiting_segments
+from pipeline_overhead import TENSOR_BYTES, Array, in_processes, timing, waiting_openers, waiting_segments
 
 from atoll.run import Pipeline
 
@@ -58,13 +58,18 @@ CASES = {"overlapped": (2, True), "serial": (1, True), "with_pythons_interval": 
 
 
 def measure(stages: int, seconds: float, items: int, rounds: int) -> dict[str, Any]:
-    kept: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
+    kept: dict[str, list[tuple[float, float]]] = {name: [] for name in (*CASES, "processes")}
     for _ in range(rounds):
         for name, (per_device, short) in CASES.items():
-            alone = timing(runner(short), waiting_segments(stages, seconds, per_device), items)
+            alone = timing(runner(short), waiting_segments(stages, seconds, per_device), items, TENSOR_BYTES)
             with busy_thread():
-                beside = timing(runner(short), waiting_segments(stages, seconds, per_device), items)
+                beside = timing(runner(short), waiting_segments(stages, seconds, per_device), items, TENSOR_BYTES)
             kept[name].append((alone.median / beside.median, alone.mean / beside.mean))
+        with waiting_openers(stages, seconds, 2) as openers:
+            alone = timing(in_processes, openers, items, TENSOR_BYTES)
+            with busy_thread():
+                beside = timing(in_processes, openers, items, TENSOR_BYTES)
+        kept["processes"].append((alone.median / beside.median, alone.mean / beside.mean))
     row: dict[str, Any] = {"stages": stages, "wait_ms": seconds * 1e3}
     for name, ratios in kept.items():
         row[name], row[f"mean_{name}"] = (round(statistics.median(column), 3) for column in zip(*ratios))
@@ -81,7 +86,7 @@ def main() -> None:
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "load_average_at_start": round(os.getloadavg()[0], 2),
-        "rows": [measure(stages, 1e-3, options.items, options.rounds) for stages in (1, 2, 4)],
+        "rows": [measure(stages, 1e-3, options.items, options.rounds) for stages in (1, 2, 4, 8)],
     }
     options.output.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -1,8 +1,9 @@
 """Stages that wait for a device, or do nothing -> how much of the ideal throughput the pipeline keeps, as JSON.
 
 Waiting stages run on virtual Edge TPUs in real time: the ideal is one result per latency of a device. Stages that do
-nothing are LiteRT interpreters without an ``invoke``, so that copying tensors in and out costs what it costs. The
-baseline, in the same run, is a straightforward runner on ``queue.Queue`` and dictionaries.
+nothing are LiteRT interpreters without an ``invoke``, so that copying tensors in and out costs what it costs, or else
+virtual devices that take no time (``in_place``). The baseline, in the same run, is a straightforward runner on
+``queue.Queue`` and dictionaries.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,9 @@ from atoll.toolchain import compile_model, load, write_compiled
 TENSOR_BYTES = 150_528  # 224 x 224 x 3, the input of most vision models
 SMALL_BYTES = 4096
 RESULTS = Path(__file__).parent / "results" / "pipeline_overhead.json"
+PROCESSES = 2
 Array = Any
+Openers = list[list[Callable[[], Any]]]
 
 
 def copying_model(source: str, target: str, size: int) -> bytes:
@@ -61,8 +66,8 @@ def copying_model(source: str, target: str, size: int) -> bytes:
     return bytes(builder.Output())
 
 
-def _frame(segments: list[list[Any]]) -> Array:
-    return np.zeros(segments[0][0].get_input_details()[0]["shape"], np.int8)
+def _frame(size: int) -> Array:
+    return np.zeros((1, 1, 1, size), np.int8)
 
 
 class Idle:
@@ -91,23 +96,35 @@ def idle_segments(stages: int, size: int) -> list[list[Any]]:
     return segments
 
 
-def waiting_segments(stages: int, seconds: float, per_device: int, size: int = TENSOR_BYTES) -> list[list[Any]]:
-    """Compiled segments on a virtual device each, in real time; ``per_device`` interpreters of each."""
-    segments = []
+@contextmanager
+def waiting_openers(stages: int, seconds: float, per_device: int, size: int = TENSOR_BYTES) -> Iterator[Openers]:
+    """What opens compiled segments on a virtual device each, in real time; ``per_device`` interpreters of each."""
     with tempfile.TemporaryDirectory() as folder:
+        openers = []
         for i in range(stages):
             plain = Path(folder) / f"{i}.tflite"
             plain.write_bytes(copying_model(f"t{i}", f"t{i + 1}", size))
             [compiled] = write_compiled(compile_model(load(plain))[1], folder)
             device = VirtualEdgeTpu(f"device {i}", latency=seconds)
-            segments.append([make_interpreter(compiled, device) for _ in range(per_device)])
-            for interpreter in segments[-1]:
-                interpreter.allocate_tensors()
+            openers.append([partial(make_interpreter, compiled, device)] * per_device)
+        yield openers
+
+
+def waiting_segments(stages: int, seconds: float, per_device: int, size: int = TENSOR_BYTES) -> list[list[Any]]:
+    with waiting_openers(stages, seconds, per_device, size) as openers:
+        segments = [[opener() for opener in group] for group in openers]
+    for interpreter in (one for group in segments for one in group):
+        interpreter.allocate_tensors()
     return segments
 
 
 def ours(segments: list[list[Any]], inputs: Iterator[Array]) -> Iterator[Any]:
     with Pipeline(segments) as pipeline:
+        yield from pipeline.map(inputs)
+
+
+def in_processes(segments: Openers, inputs: Iterator[Array]) -> Iterator[Any]:
+    with Pipeline(segments, processes=min(PROCESSES, len(segments))) as pipeline:
         yield from pipeline.map(inputs)
 
 
@@ -150,9 +167,9 @@ class Timing:
     cpu: float
 
 
-def timing(runner: Callable[..., Iterator[Any]], segments: list[list[Any]], items: int) -> Timing:
+def timing(runner: Callable[..., Iterator[Any]], segments: list[list[Any]], items: int, size: int) -> Timing:
     """The steady state of a run: the first and the last 8 results more than there are stages do not count."""
-    frame = _frame(segments)
+    frame = _frame(size)
     cpu = time.process_time()
     times = np.array([time.perf_counter() for _ in runner(segments, iter([frame] * items))])
     cpu = time.process_time() - cpu
@@ -167,7 +184,7 @@ def without_pipeline(stages: int, seconds: float, items: int, size: int) -> floa
     Tensors in, invoke, tensors out, nothing handed over: what the interpreters and the machine allow.
     """
     segments = waiting_segments(stages, seconds, 1, size)
-    frame = _frame(segments)
+    frame = _frame(size)
 
     def loop(interpreter: Any) -> None:
         [given], [made] = interpreter.get_input_details(), interpreter.get_output_details()
@@ -188,29 +205,32 @@ def without_pipeline(stages: int, seconds: float, items: int, size: int) -> floa
 def measure(seconds: float, items: int, rounds: int, size: int = TENSOR_BYTES) -> list[dict[str, float]]:
     """Per number of stages the share of the ideal throughput that is kept, medians of interleaved rounds.
 
-    ``share``: of the median period with two interpreters per device, ``serial``: with one, ``queue``: of the baseline,
-    which has one; ``mean_``: of the mean period, stalls included. ``no_pipeline``: of independent threads, one each,
-    by their mean. ``overhead_ratio``: what is lost per item, of the baseline's.
+    ``share``: with two interpreters per device, ``serial``: with one, ``processes``: with two in two worker processes,
+    ``queue``: of the baseline, which has one; by the mean period, stalls included, and ``median_`` by the median.
+    ``no_pipeline``: of independent threads, one each. ``overhead_ratio``: what is lost per item, of the baseline's.
     """
     rows = []
     for stages in range(1, 9):
-        runs = [
-            (
-                timing(ours, waiting_segments(stages, seconds, 2, size), items),
-                timing(ours, waiting_segments(stages, seconds, 1, size), items),
-                timing(straightforward, waiting_segments(stages, seconds, 1, size), items),
-            )
-            for _ in range(rounds)
-        ]
+        runs = []
+        for _ in range(rounds):
+            with waiting_openers(stages, seconds, 2, size) as openers:
+                runs.append(
+                    (
+                        timing(ours, waiting_segments(stages, seconds, 2, size), items, size),
+                        timing(ours, waiting_segments(stages, seconds, 1, size), items, size),
+                        timing(in_processes, openers, items, size),
+                        timing(straightforward, waiting_segments(stages, seconds, 1, size), items, size),
+                    )
+                )
         row: dict[str, float] = {"stages": stages}
-        for name, results in zip(("share", "serial", "queue"), zip(*runs)):
-            row[name] = statistics.median(seconds / result.median for result in results)
-            row[f"mean_{name}"] = statistics.median(seconds / result.mean for result in results)
+        for name, results in zip(("share", "serial", "processes", "queue"), zip(*runs)):
+            row[name] = statistics.median(seconds / result.mean for result in results)
+            row[f"median_{name}"] = statistics.median(seconds / result.median for result in results)
         row["no_pipeline"] = seconds / statistics.median(
             without_pipeline(stages, seconds, items, size) for _ in range(rounds)
         )
         row["overhead_ratio"] = statistics.median(
-            (mine.mean - seconds) / (theirs.mean - seconds) for mine, _, theirs in runs
+            (mine.mean - seconds) / (theirs.mean - seconds) for mine, *_, theirs in runs
         )
         rows.append({key: round(value, 4) for key, value in row.items()})
         print(f"{seconds * 1e3:g} ms, {size} bytes  {rows[-1]}", flush=True)
@@ -220,26 +240,33 @@ def measure(seconds: float, items: int, rounds: int, size: int = TENSOR_BYTES) -
 def overhead(items: int, rounds: int, size: int) -> list[dict[str, float]]:
     """Per number of stages: microseconds per stage and item when the stages do nothing, and the ratio of the two.
 
-    Medians over rounds of the mean period; ``cpu``: of processor time, which a busy machine stretches less.
+    Medians over rounds of the mean period; ``cpu``: of processor time, which a busy machine stretches less;
+    ``in_place``: both on virtual devices that take no time and copy one tensor to the other.
     """
     rows = []
     for stages in (1, 2, 4, 8):
         runs = [
             (
-                timing(ours, idle_segments(stages, size), items),
-                timing(straightforward, idle_segments(stages, size), items),
+                timing(ours, idle_segments(stages, size), items, size),
+                timing(straightforward, idle_segments(stages, size), items, size),
+                timing(ours, waiting_segments(stages, 0, 1, size), items, size),
+                timing(straightforward, waiting_segments(stages, 0, 1, size), items, size),
             )
             for _ in range(rounds)
         ]
         us = 1e6 / stages
+        mine, theirs, direct, copied = zip(*runs)
         row = {
             "stages": stages,
-            "us": statistics.median(mine.mean for mine, _ in runs) * us,
-            "queue_us": statistics.median(theirs.mean for _, theirs in runs) * us,
-            "cpu_us": statistics.median(mine.cpu for mine, _ in runs) * us,
-            "queue_cpu_us": statistics.median(theirs.cpu for _, theirs in runs) * us,
-            "ratio": statistics.median(mine.mean / theirs.mean for mine, theirs in runs),
-            "cpu_ratio": statistics.median(mine.cpu / theirs.cpu for mine, theirs in runs),
+            "us": statistics.median(timing.mean for timing in mine) * us,
+            "queue_us": statistics.median(timing.mean for timing in theirs) * us,
+            "cpu_us": statistics.median(timing.cpu for timing in mine) * us,
+            "queue_cpu_us": statistics.median(timing.cpu for timing in theirs) * us,
+            "ratio": statistics.median(a.mean / b.mean for a, b in zip(mine, theirs)),
+            "cpu_ratio": statistics.median(a.cpu / b.cpu for a, b in zip(mine, theirs)),
+            "in_place_us": statistics.median(timing.mean for timing in direct) * us,
+            "in_place_queue_us": statistics.median(timing.mean for timing in copied) * us,
+            "in_place_ratio": statistics.median(a.mean / b.mean for a, b in zip(direct, copied)),
         }
         rows.append({key: round(value, 2) for key, value in row.items()})
         print(f"no work, {size} bytes  {rows[-1]}", flush=True)
@@ -249,7 +276,7 @@ def overhead(items: int, rounds: int, size: int) -> list[dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=600, help="inferences per run")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     result = {
@@ -261,7 +288,8 @@ def main() -> None:
         "no_work_small": overhead(options.items, options.rounds, SMALL_BYTES),
         "wait_1_ms_small": measure(1e-3, options.items, options.rounds, SMALL_BYTES),
         "wait_1_ms": measure(1e-3, options.items, options.rounds),
-        "wait_0.2_ms": measure(2e-4, options.items * 2, options.rounds),
+        "wait_0.2_ms_small": measure(2e-4, options.items * 4, options.rounds, SMALL_BYTES),
+        "wait_0.2_ms": measure(2e-4, options.items * 4, options.rounds),
     }
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(result, indent=1) + "\n")

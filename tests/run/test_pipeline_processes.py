@@ -23,7 +23,7 @@ import pytest
 from pipeline_fakes import PATIENCE_S, POISON, Fake, Tensors, chain, expected, frame, step
 
 from atoll.errors import DeviceError, InputError, PipelineClosedError, PipelineError
-from atoll.run import Pipeline, StageError, Trace
+from atoll.run import Pipeline, StageError, Trace, ring
 from atoll.run.processes import ProcessDiedError
 
 Before = Callable[[np.ndarray], None]
@@ -31,13 +31,24 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process, no shared memory, no file descriptor more than before."""
+    names: list[str] = []
 
-    def left() -> tuple[int, set[str], int]:
-        memory = {path.name for path in SHARED_MEMORY.glob("psm_*")} if SHARED_MEMORY.is_dir() else set()
+    class Noted(ring.SharedMemory):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            names.append(self.name)
+
+    monkeypatch.setattr(ring, "SharedMemory", Noted)
+
+    def left() -> tuple[int, list[str], int]:
         files = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
-        return len(multiprocessing.active_children()), memory, files
+        return (
+            len(multiprocessing.active_children()),
+            [name for name in names if (SHARED_MEMORY / name).exists()],
+            files,
+        )
 
     with Pipeline([partial(step, 0)], processes=1):
         pass  # the resource tracker that it starts stays
@@ -46,6 +57,7 @@ def nothing_is_left() -> Iterator[None]:
     yield
     gc.collect()
     assert left() == before
+    assert names and not before[1]
 
 
 @dataclass(frozen=True)

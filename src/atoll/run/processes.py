@@ -370,7 +370,7 @@ class ProcessEngine:
                 if self.failure and not waiting:
                     self._over = True
                     return []
-                self._chain = Chain(self._plan)
+                self._chain = self._another()
                 self._received = 0
             if self._over:
                 self._chain.abort()  # whoever ended this may have seen the old one
@@ -380,6 +380,16 @@ class ProcessEngine:
             return []
         finally:
             old.replaced.set()
+
+    def _another(self) -> Chain:
+        """A new chain; one that dies while it starts is tried again as often as an item is."""
+        for _ in range(self._recovery.most_attempts):
+            try:
+                return Chain(self._plan)
+            except ProcessDiedError:
+                if self._over:
+                    raise
+        return Chain(self._plan)
 
     def _blame(self, number: int, death: ProcessDiedError) -> None:
         """The oldest item inside a process that died is tried again, or fails, as the policy says."""
