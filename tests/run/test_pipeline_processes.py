@@ -24,7 +24,7 @@ from pipeline_fakes import PATIENCE_S, POISON, Fake, Tensors, chain, expected, f
 
 from atoll.errors import DeviceError, InputError, PipelineClosedError, PipelineError
 from atoll.run import Pipeline, StageError, Trace, ring
-from atoll.run.processes import ProcessDiedError
+from atoll.run.chain import ProcessDiedError
 
 Before = Callable[[np.ndarray], None]
 SHARED_MEMORY = Path("/dev/shm")
@@ -376,7 +376,9 @@ def test_never_more_inside_than_fits() -> None:
 def test_resizing_and_bad_input_while_it_runs() -> None:
     with Pipeline(segments(3), processes=1) as pipeline:
         pipeline.push(frame(1))
+        before = pipeline.capacity
         pipeline.resize(input_queue=5, stage_queue=7, output_queue=9)
+        assert pipeline.capacity == before + (5 - 2) + 2 * (7 - 2) + (9 - 2)
         with pytest.raises(InputError):
             pipeline.push({"wrong": frame(1)})
         assert int(pipeline.pop()["t3"][0]) == expected(1, 3)  # type: ignore[index]

@@ -14,11 +14,12 @@ import numpy as np
 
 from atoll.errors import InputDtypeError, InputError, InputShapeError, PipelineClosedError, PipelineError
 from atoll.run.aio import AsyncPipeline
+from atoll.run.chain import Plan, jobs_of
 from atoll.run.engine import EXIT_GRACE_S, Engine
 from atoll.run.groups import Groups, Segments, Spares, allocate_all, groups_of, opened, units_of
 from atoll.run.insight import Bottleneck, bottleneck
 from atoll.run.pool import Allocator, Pool
-from atoll.run.processes import Plan, ProcessEngine, jobs_of
+from atoll.run.processes import ProcessEngine
 from atoll.run.queues import UNBOUNDED, Channel, Closed
 from atoll.run.recovery import OnError, Recovery, Reopen
 from atoll.run.stage import Item, StageError
@@ -52,13 +53,11 @@ class Pipeline(AsyncPipeline):
     sibling's; if all fail it goes on with the next item. ``stall_timeout``: after so many seconds an item counts as
     failed and the segment goes on, on another interpreter and thread (None: never).
 
-    ``processes``: run the segments in so many other processes, each some that follow each other: what Python code
-    does here then costs them nothing, a driver that crashes takes only its process with it, and interpreter locks are
-    no bound any more. All interpreters, ``spares`` too, are then given as functions that open them (of modules, or
-    ``functools.partial`` of such: pickle takes them there). When a process dies, all are started anew, and what was
-    inside is sent again; the item that it died of counts as failed (``on_error``). ``input_queue`` and
-    ``output_queue`` items may wait on either side of the border. A script that uses it guards its main part with
-    ``if __name__ == "__main__":``, as :mod:`multiprocessing` wants.
+    ``processes``: run the segments in so many other processes, each some that follow each other: then interpreter locks
+    are no bound, and a driver that crashes takes only its process with it. Interpreters and ``spares`` must be given as
+    functions that open them there (of modules, or ``functools.partial`` of such, for pickle takes them). When a process
+    dies, all are started anew, and what was inside is sent again; the item that it died of counts as failed. A script
+    that uses it guards its main part with ``if __name__ == "__main__":``, as :mod:`multiprocessing` wants.
 
     ``trace``: records what happened when. ``short_interval``: keep Python's thread switch interval short while the
     pipeline runs, so that Python code in other threads does not stop it.

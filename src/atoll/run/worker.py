@@ -154,7 +154,7 @@ def _answer(what: str | int, engine: Engine, trace: Trace | None) -> Any:
         return trace.events if trace else []
     assert isinstance(what, int)
     engine.resize(what)
-    return None
+    return engine.capacity
 
 
 def _exit_if_broken(engine: Engine) -> None:
