@@ -112,7 +112,7 @@ class Pipeline(AsyncPipeline):
             recovery = Recovery(on_error, retries, reopen, {}, stall_timeout)
             jobs = jobs_of(interpreters, spares or {}, processes, devices, recovery, trace is not None)
             plan = Plan(jobs, inputs, outputs, (input_queue, stage_queue, output_queue))
-            self._engine = ProcessEngine(plan, ingress, egress, self._allocator, recovery, trace)
+            self._engine = ProcessEngine(plan, ingress, egress, self._allocator, recovery, short_interval, trace)
             wiring = self._engine.wiring
         self._groups = groups
         self._wiring = wiring

@@ -10,6 +10,7 @@ from dataclasses import replace
 from multiprocessing import util
 
 from atoll.errors import AtollError
+from atoll.run import interval
 from atoll.run.chain import Chain, Plan, ProcessDiedError
 from atoll.run.engine import EXIT_GRACE_S, end_all, keep_until_exit
 from atoll.run.pool import Allocator
@@ -39,6 +40,7 @@ class ProcessEngine:
         egress: Channel[Item],
         allocator: Allocator,
         recovery: Recovery,
+        short_interval: bool = True,
         trace: Trace | None = None,
     ) -> None:
         self.ingress = ingress
@@ -63,6 +65,7 @@ class ProcessEngine:
         self._over = False
         """Nothing will come out of the chain any more."""
         self._stats: tuple[StageStats, ...] = ()
+        self._interval_s = interval.interval(2) if short_interval else None
         self._chain = Chain(plan)
         self.wiring = self._chain.wiring
         self._threads = [
@@ -77,6 +80,8 @@ class ProcessEngine:
 
     def start(self) -> None:
         keep_until_exit(self)
+        if self._interval_s is not None:
+            interval.shorten(self._interval_s)
         for thread in self._threads:
             thread.start()
 
@@ -277,6 +282,8 @@ class ProcessEngine:
         with self._sending:  # nobody sends, or mends, any more
             self._chain.abort()
             self._chain.stop(EXIT_GRACE_S)
+        if self._interval_s is not None:
+            interval.restore(self._interval_s)
         if not self.aborted:
             self.egress.finish()
 

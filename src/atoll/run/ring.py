@@ -146,8 +146,8 @@ class Ring:
 
         :class:`Closed` at the end and after an abort.
         """
+        self._signals.items.acquire()  # outside of the lock: each item wakes one thread
         with self._lock:
-            self._signals.items.acquire()
             if self._closed or self._header[ABORTED]:
                 self._signals.items.release()
                 raise Closed
