@@ -14,7 +14,7 @@ import pytest
 
 from atoll import errors, toolchain
 from atoll.cli import vendor_tools
-from atoll.cli.partition_measured import choose_devices
+from atoll.cli.measuring import choose_devices
 from atoll.cli.partition_with_profiling import command as profiling_command
 from atoll.cut import read_partition
 from atoll.device import inventory

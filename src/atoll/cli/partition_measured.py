@@ -2,58 +2,39 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from atoll.cli.options import OUTPUT_FILE, POSITIVE, FiniteFloat
+from atoll.cli.measuring import (
+    choose_compiler,
+    choose_devices,
+    device_option,
+    effort,
+    effort_sentences,
+    measuring,
+    store_option,
+    timeout_option,
+    times_of,
+)
+from atoll.cli.options import POSITIVE, FiniteFloat
 from atoll.cli.output import print_json, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.cut import Failure, Refined
+    from atoll.cut import Refined
     from atoll.cut.measurements import Measured
-    from atoll.device import EdgeTpu
-    from atoll.ir.graph import Model
-    from atoll.measuring import Look, Measuring, Meter, SegmentCompiler
+    from atoll.measuring import Measuring, Meter
     from atoll.planning import SegmentCosts
-    from atoll.target.host import Target
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-MODEL = "model"
-"""The device that is none: the timing model."""
 _WITH_MEASURE = ("device", "budget", "tolerance", "compiler", "store", "timeout")
 _ALSO = ("measure", "model", "tpus", "exactly", "bus", "target", "output", "as_json", "quiet")
-_SHOWN_FAILURES = 5
-
-
-def device_option(function: _F) -> _F:
-    """``--device``, as :func:`choose_devices` understands it."""
-    text = f"usb, pci:0, a path, or {MODEL}: the timing model.  [default: a real one if there is one, else {MODEL}]"
-    return click.option("--device", metavar="SPEC", help=text)(function)
-
-
-def store_option(function: _F) -> _F:
-    """``--store``."""
-    text = "Where measurements are kept.  [default: ~/.cache/atoll/measurements.json]"
-    return click.option("--store", metavar="FILE", type=OUTPUT_FILE, help=text)(function)
-
-
-def timeout_option(function: _F) -> _F:
-    """``--timeout``."""
-    text = "Seconds that --compiler may take for one segment."
-    seconds = click.IntRange(1, 10**6)
-    return click.option("--timeout", metavar="S", type=seconds, default=180, show_default=True, help=text)(function)
 
 
 def with_measuring(function: _F) -> _F:
@@ -269,135 +250,3 @@ def _show(report: Mapping[str, Any]) -> None:
         click.echo(f"The host is slower: it serves all stages in {host:.3f} ms. Fewer segments may do as well.")
     for sentence in effort_sentences(report):
         click.echo(sentence)
-
-
-def effort(measure: Measuring, asked: int, failures: Mapping[tuple[int, int], Failure]) -> dict[str, Any]:
-    """What finding the cuts took, for a report."""
-    return {
-        "asked": asked,
-        "measured": len(measure.fresh),
-        "compiler": measure.compiler.identity,
-        "failures": [
-            {"operators": [start, end], "reason": failure.reason} for (start, end), failure in sorted(failures.items())
-        ],
-    }
-
-
-def effort_sentences(report: Mapping[str, Any]) -> Iterator[str]:
-    """The same for people, and what the times are times of."""
-    remembered = report["asked"] - report["measured"]
-    known = f", {remembered} were known from before" if remembered else ""
-    yield f"{report['measured']} segments were compiled and measured{known}. Times: {report['times']}."
-    failures = report["failures"]
-    for failure in failures[:_SHOWN_FAILURES]:
-        yield f"Operators {_span(*failure['operators'])} failed: {failure['reason']}"
-    if len(failures) > _SHOWN_FAILURES:
-        yield f"{len(failures) - _SHOWN_FAILURES} more segments failed: --json has them all."
-
-
-def times_of(meter: Meter) -> str:
-    """What its times are times of."""
-    from atoll import benching
-    from atoll.measuring import DeviceMeter, ModelMeter
-
-    if isinstance(meter, DeviceMeter):
-        return benching.times_of([meter.device])
-    assert isinstance(meter, ModelMeter)
-    return f"modelled for {meter.target.name} ({meter.target.description}); nothing was run"
-
-
-def choose_devices(spec: str | None, kinds: Sequence[str] = ("pci", "usb")) -> Sequence[EdgeTpu]:
-    """The devices of one kind of which one is to measure; none: the timing model.
-
-    Virtual devices take the times of CPU kernels: they are used when they are named only.
-
-    Raises:
-        DeviceError: there is no such device.
-    """
-    from atoll.device import inventory
-
-    if spec == MODEL:
-        return ()
-    found = inventory.edge_tpus() if spec is None else inventory.fitting(spec)
-    found = [item for item in found if item.type in kinds and not (spec is None and item.virtual)]
-    if spec is not None and not found:
-        raise UsageError(f"--device {spec} is not of the type {' or '.join(kinds)}", "Leave one of the two out.")
-    return [item for item in found if (item.virtual, item.bus) == (found[0].virtual, found[0].bus)]
-
-
-def choose_compiler(path: str | None, devices: Sequence[EdgeTpu], seconds: int, step: int = 0) -> SegmentCompiler:
-    """The compiler that is named, or ours; for real devices the vendor's that is installed.
-
-    Raises:
-        CompilerMissingError, CompilerInvalidError: it is not there, or is none.
-    """
-    from atoll.measuring import OwnCompiler
-    from atoll.vendor import find_compiler
-    from atoll.vendor.command import find_command
-    from atoll.vendor.compiler import INSTALL
-    from atoll.vendor.errors import CompilerMissingError
-
-    if path is None and (not devices or devices[0].virtual):
-        return OwnCompiler(step)
-    if path is None:
-        vendors = find_compiler()
-        if vendors is None:
-            raise CompilerMissingError(
-                f"{devices[0].path} runs only what the vendor's compiler made, and that is not installed",
-                f"{INSTALL} --device {MODEL} uses the timing model instead.",
-            )
-        path = vendors.path
-    return find_command(path, step, seconds)
-
-
-@contextmanager
-def measuring(
-    model: Model,
-    compiler: SegmentCompiler,
-    devices: Sequence[EdgeTpu],
-    host: Target,
-    store: str | None,
-    stages: int,
-    quiet: bool,
-    kept_bytes: int = 0,
-) -> Iterator[Measuring]:
-    """What measures segments of the model, on one of the devices, which is leased until the block ends.
-
-    Raises:
-        DeviceError, PartitionError, OutputError: see :func:`atoll.device.lease`, ``MeasurementFile``, ``Measuring``.
-    """
-    from atoll.cut import MeasurementFile
-    from atoll.device import lease
-    from atoll.measuring import DeviceMeter, Measuring, ModelMeter
-
-    path = default_store() if store is None else Path(store)
-    with contextlib.ExitStack() as stack:
-        meter: Meter = ModelMeter(host, stages)
-        whole: Meter = ModelMeter(host)
-        if devices:
-            wait = functools.partial(click.echo, err=True)
-            meter = whole = DeviceMeter(stack.enter_context(lease(1, devices=devices, on_wait=wait))[0])
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
-        said = (lambda _look: None) if quiet else _say
-        kept = MeasurementFile(path)
-        try:
-            yield Measuring(model, compiler, meter, kept, scratch, whole=whole, kept_bytes=kept_bytes, on_look=said)
-        except (KeyboardInterrupt, SystemExit):
-            click.echo(f"What was measured is in {path}: run it again, and it goes on from there.", err=True)
-            raise
-
-
-def _say(look: Look) -> None:
-    if look.fresh:
-        what = f"{look.found * 1e3:.3f} ms" if isinstance(look.found, float) else "failed"
-        click.echo(f"operators {_span(look.start, look.end)}: {what}", err=True)
-
-
-def _span(start: int, end: int) -> str:
-    return f"{start}-{end - 1}"
-
-
-def default_store() -> Path:
-    """The user's own file of measurements."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache, "atoll", "measurements.json")

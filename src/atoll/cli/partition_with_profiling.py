@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from atoll.cli.options import OUTPUT_DIRECTORY
-from atoll.cli.output import json_option, print_json, quiet_option, table
-from atoll.cli.partition_measured import (
+from atoll.cli.measuring import (
     choose_compiler,
     choose_devices,
     device_option,
@@ -22,6 +20,8 @@ from atoll.cli.partition_measured import (
     timeout_option,
     times_of,
 )
+from atoll.cli.options import OUTPUT_DIRECTORY
+from atoll.cli.output import json_option, print_json, quiet_option, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
