@@ -153,6 +153,19 @@ def test_the_arrays_are_the_callers_again_afterwards(save: Save) -> None:
     assert [sys.getrefcount(array) for array in arrays] == before
 
 
+def test_arrays_that_do_not_fit_are_refused(save: Save) -> None:
+    interpreter = opened(save(everything()))
+    details = _details(interpreter)
+    in_place = interpreter.in_place(*([i for _, i in names_and_indices(d)] for d in details))
+    assert in_place is not None
+    good = [np.zeros(tuple(detail["shape"]), detail["dtype"]) for group in details for detail in group]
+    for position, array in enumerate(good):
+        for bad in (array.reshape(-1)[:8], array.astype(np.int64), array[None]):
+            with pytest.raises(ValueError, match=r"tensor '.*' is .*, not "):
+                in_place([*good[:position], bad, *good[position + 1 :]])
+    in_place(good)
+
+
 class Counting(EdgeTpuInterpreter):
     pass
 

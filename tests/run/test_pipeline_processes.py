@@ -23,7 +23,7 @@ import pytest
 from pipeline_fakes import PATIENCE_S, POISON, Fake, Tensors, chain, expected, frame, step
 
 from atoll.errors import DeviceError, InputError, PipelineClosedError, PipelineError
-from atoll.run import Pipeline, StageError, Trace, ring
+from atoll.run import Pipeline, StageError, TensorSpec, Trace, ring
 from atoll.run.chain import ProcessDiedError
 
 Before = Callable[[np.ndarray], None]
@@ -236,19 +236,46 @@ def test_a_process_that_dies_costs_nothing_with_retries(segment: int, how: int, 
     assert (tmp_path / "died").stat().st_size == 1
 
 
+@pytest.mark.parametrize(("processes", "replicas"), [(3, 1), (2, 1), (1, 1), (1, 2)])
 @pytest.mark.parametrize("segment", [0, 2])
-def test_the_item_that_a_process_always_dies_of_is_an_error(segment: int, tmp_path: Path) -> None:
-    died = tmp_path / "died"
-    before: dict[str, Before] = {f"s{segment}": Dies(died, expected(4, segment), times=1000)}
-    with Pipeline(segments(3, **before), processes=2, on_error="retry", retries=1) as pipeline:
+@pytest.mark.parametrize("on_error", ["stop", "continue", "retry"])
+def test_the_item_that_a_process_always_dies_of_is_the_only_one_to_fail(
+    segment: int, processes: int, replicas: int, on_error: Any, tmp_path: Path
+) -> None:
+    before: dict[str, Before] = {f"s{segment}": Dies(tmp_path / "died", expected(4, segment), times=1000)}
+    parts = segments(3, replicas, **before)
+    with Pipeline(parts, processes=processes, on_error=on_error, retries=1) as pipeline:
         found = outcomes(pipeline, 12)
-    head = 0 if segment == 0 else 1  # where its process begins
-    assert found == [*right(4, 3), (head, 4, ProcessDiedError), *right(12, 3)[5:]]
-    assert died.stat().st_size == 2
-    died.unlink()
-    with Pipeline(segments(3, **before), processes=2) as pipeline:
-        assert outcomes(pipeline, 12) == [*right(4, 3), (head, 4, ProcessDiedError)]
-    assert died.stat().st_size == 1
+    head = [first for first in (n * 3 // processes for n in range(processes)) if first <= segment][-1]
+    rest = [] if on_error == "stop" else right(12, 3)[5:]
+    assert found == [*right(4, 3), (head, 4, ProcessDiedError), *rest]
+    deaths = (tmp_path / "died").stat().st_size
+    assert deaths <= 2 + (on_error == "retry"), "once with others about, and then alone, as often as it may be tried"
+
+
+def test_a_process_that_has_nothing_to_do_is_nobodys_fault() -> None:
+    with Pipeline(segments(2, s0=slow), processes=2) as pipeline:  # stops at the first failure
+        pipeline.push(frame(1))
+        children = {child.name: child for child in multiprocessing.active_children()}
+        os.kill(children["atoll-segment-1"].pid or 0, signal.SIGKILL)
+        assert int(pipeline.pop(PATIENCE_S)["t2"][0]) == expected(1, 2)  # type: ignore[index]
+
+
+def test_a_process_that_has_only_the_end_left_is_nobodys_fault(tmp_path: Path) -> None:
+    with Pipeline(segments(2, s1=slow), processes=2, stage_queue=1) as pipeline:
+        for value in range(4):
+            pipeline.push(frame(value))
+        pipeline.close()
+        children = {child.name: child for child in multiprocessing.active_children()}
+        while pipeline._engine._chain.inside(0) != range(4, 4):  # type: ignore[union-attr]
+            time.sleep(0.001)
+        os.kill(children["atoll-segment-0"].pid or 0, signal.SIGKILL)
+        assert [int(pipeline.pop(PATIENCE_S)["t2"][0]) for _ in range(4)] == right(4, 2)  # type: ignore[index]
+        assert pipeline.pop(PATIENCE_S) is None
+
+
+def slow(_value: np.ndarray) -> None:
+    time.sleep(0.3)
 
 
 def test_processes_killed_at_any_time_lose_nothing() -> None:
@@ -277,21 +304,131 @@ def test_processes_killed_at_any_time_lose_nothing() -> None:
     assert len(pids) >= 4
 
 
-def test_no_new_process_is_to_be_had(tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
-    parts = [partial(step, 0), partial(opens_once, gone, Dies(tmp_path / "died", expected(3, 1)))]
-    with Pipeline(parts, processes=2, on_error="continue") as pipeline:
+GONE = DeviceError("the device is gone", "Plug it in again.")
+
+
+@pytest.mark.parametrize("reason", [GONE, RuntimeError("LiteRT does not like it"), OSError(5, "no")], ids=repr)
+@pytest.mark.parametrize("on_error", ["continue", "retry"])
+def test_no_new_process_is_to_be_had(on_error: Any, reason: Exception, tmp_path: Path) -> None:
+    dies = Dies(tmp_path / "died", expected(3, 1))
+    parts = [partial(step, 0), partial(opens_once, tmp_path / "gone", dies, reason)]
+    with Pipeline(parts, processes=2, on_error=on_error) as pipeline:
         found = outcomes(pipeline, 20)
     assert found[:3] == right(3, 2)
-    assert found[3][1:] in ((3, DeviceError), (3, ProcessDiedError))
+    assert found[3][1:] in ((3, type(reason)), (3, ProcessDiedError)) and len(found) == 4
     assert pipeline.failure is not None
+    with pytest.raises(StageError):
+        pipeline.push(frame(0))
 
 
-def opens_once(marker: Path, before: Before) -> Fake:
+def opens_once(marker: Path, before: Before, reason: Exception = GONE) -> Fake:
     if marker.exists():
-        raise DeviceError("the device is gone", "Plug it in again.")
+        raise reason
     marker.touch()
     return step(1, before)
+
+
+def test_processes_that_never_live_long_enough_end_it(tmp_path: Path) -> None:
+    parts = [partial(step, 0), partial(opens_and_dies, tmp_path / "first")]
+    with Pipeline(parts, processes=2, on_error="retry", retries=0) as pipeline, pytest.raises(StageError) as caught:
+        pipeline.push(frame(0))
+        pipeline.pop(PATIENCE_S)
+    assert isinstance(caught.value.__cause__, ProcessDiedError)
+
+
+def opens_and_dies(marker: Path) -> Fake:
+    threading.Timer(0.2 if marker.exists() else 0.5, os._exit, (4,)).start()
+    marker.touch()
+    return step(1, hangs)
+
+
+def test_cancel_ends_a_restart_that_hangs(tmp_path: Path) -> None:
+    parts = [partial(step, 0), partial(opens_once_then_hangs, tmp_path / "first", Dies(tmp_path / "died", 4))]
+    pipeline = Pipeline(parts, processes=2, on_error="retry")
+    pipeline.push(frame(1))
+    while not (tmp_path / "hangs").exists():
+        time.sleep(0.01)
+    pipeline.cancel()
+    assert pipeline.join(PATIENCE_S) and pipeline.pop() is None
+
+
+def opens_once_then_hangs(marker: Path, before: Before) -> Fake:
+    if marker.exists():
+        (marker.parent / "hangs").touch()
+        threading.Event().wait()
+    marker.touch()
+    return step(1, before)
+
+
+def test_an_allocator_that_fails_ends_it_with_its_error() -> None:
+    class Failing:
+        calls = 0
+
+        def allocate(self, spec: TensorSpec, /) -> np.ndarray:
+            self.calls += spec.name == "t2"
+            if self.calls > 3:
+                raise MemoryError("no more")
+            return np.empty(spec.shape, spec.dtype)
+
+    with Pipeline(segments(2), processes=2, allocator=Failing()) as pipeline:
+        found = outcomes(pipeline, 20)
+    assert found == [*right(3, 2), (0, 3, MemoryError)]
+
+
+def test_outputs_of_another_size_are_failures() -> None:
+    part = partial(Fake, ["x"], ["y"], other_size, shapes={"x": (2,), "y": (2,)})
+    with Pipeline([partial(Resizing, part)], processes=1, on_error="continue") as pipeline:
+        pipeline.push(frame(1))
+        with pytest.raises(StageError, match=r"expected tensor 'y' int32\[2\], got int32\[3\]"):
+            pipeline.pop(PATIENCE_S)
+
+
+def other_size(_tensors: Tensors) -> Tensors:
+    return {}
+
+
+class Resizing:
+    def __init__(self, opener: Callable[[], Fake]) -> None:
+        self._fake = opener()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fake, name)
+
+    def get_tensor(self, _index: int, /) -> np.ndarray:
+        return np.zeros(3, np.int32)
+
+
+def test_too_small_a_budget_leaves_no_process() -> None:
+    with pytest.raises(PipelineError, match="memory_budget"):
+        Pipeline(segments(2), processes=2, memory_budget=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_copy_leaves_the_pipeline_alone(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FORKING.format(path=[str(Path(__file__).parent)]))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.stdout.split() == ["copy", str(expected(1, 2))], done.stderr
+
+
+FORKING = """
+import os, sys
+sys.path[:0] = {path!r}
+from functools import partial
+from pipeline_fakes import step, frame
+from atoll.run import Pipeline
+
+if __name__ == "__main__":
+    with Pipeline([partial(step, 0), partial(step, 1)], processes=2) as pipeline:
+        pid = os.fork()
+        if not pid:
+            print("copy", flush=True)
+            sys.exit(0)
+        os.waitpid(pid, 0)
+        pipeline.push(frame(1))
+        print(pipeline.pop(30)["t2"][0])
+"""
 
 
 def test_what_an_opener_says_comes_here(tmp_path: Path) -> None:
@@ -310,9 +447,14 @@ def test_what_cannot_go_to_another_process_is_refused() -> None:
         Pipeline([partial(step, 0), *chain(2)[1:]], processes=2)
     with pytest.raises(PipelineError, match=r"cannot go to another process: .*lambda"):
         Pipeline([lambda: step(0)], processes=1)
+    with pytest.raises(PipelineError, match=r"cannot go to another process: .*lambda"):
+        Pipeline([NAMELESS], processes=1)
     for processes in (0, -1, 3):
         with pytest.raises(PipelineError, match=f"2 segments do not fit into {processes} processes"):
             Pipeline(segments(2), processes=processes)
+
+
+NAMELESS = lambda: step(0)  # noqa: E731
 
 
 def test_openers_serve_threads_too() -> None:

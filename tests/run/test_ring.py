@@ -17,6 +17,7 @@ from atoll.errors import PipelineError
 from atoll.run import Pool, StageError, TensorSpec
 from atoll.run.queues import Closed
 from atoll.run.ring import Ring, RingSink, RingSource, Signals
+from atoll.run.stage import Item
 
 SPECS = [
     TensorSpec("a", (2, 3), np.dtype(np.int8)),
@@ -36,7 +37,7 @@ def ring(frames: int, specs: list[TensorSpec] = SPECS) -> Iterator[tuple[Ring, R
         yield writer, reader
     finally:
         for side in (writer, reader):
-            side.abort(everywhere=True)
+            side.abort()
             side.close()
         signals.close()
 
@@ -71,7 +72,10 @@ def test_everything_comes_out_once_and_in_order(frames: int, plan: list[bool], r
         for thread in threads:
             thread.start()
         for number, good in enumerate(plan):
-            writer.put(tensors(number), None if good else StageError(3, number, ValueError("bad"), "pci:1"))
+            if good:
+                writer.put(tensors(number))
+            else:
+                writer.put_error(StageError(3, number, ValueError("bad"), "pci:1"))
         writer.finish()
         for thread in threads:
             thread.join(PATIENCE_S)
@@ -82,7 +86,7 @@ def test_everything_comes_out_once_and_in_order(frames: int, plan: list[bool], r
 
 def test_never_more_than_fit() -> None:
     with ring(2) as (writer, reader):
-        sink, source = RingSink(writer), RingSource(reader, Pool())
+        sink, source = RingSink(writer, 0), RingSource(reader, Pool())
         writer.put(tensors(0))
         writer.put(tensors(1))
         third = threading.Thread(target=writer.put, args=(tensors(2),))
@@ -108,7 +112,10 @@ def test_an_abort_wakes_every_thread_of_its_side_or_of_both(everywhere: bool) ->
         readers = [threading.Thread(target=leave, args=("read", lambda: reader.get(Pool()))) for _ in range(3)]
         for thread in readers:
             thread.start()
-        (writer if everywhere else reader).abort(everywhere)
+        if everywhere:
+            writer.abort()
+        else:
+            reader.stop_reading()
         for thread in readers:
             thread.join(PATIENCE_S)
         assert left == ["read"] * 3
@@ -126,9 +133,75 @@ def test_tensors_are_copies() -> None:
         assert int(first["scalar"]) == 1 and int(reader.get(Pool()).tensors["scalar"]) == 2
 
 
+def test_a_writer_that_leaves_gives_the_reader_nothing_to_read() -> None:
+    """A token too many would make it take what an older item left in the frame."""
+    with ring(2) as (writer, reader):
+        writer.put(tensors(1))
+        assert reader.get(Pool()).number == 0
+        RingSink(writer, 0).abort()
+        assert not writer._signals.items.acquire(False)
+        reader.stop_reading()
+
+
+def test_what_the_ring_was_not_made_for_is_a_failure_of_its_item() -> None:
+    wrong = [
+        {**tensors(1), "a": np.zeros((3,), np.int8)},
+        {**tensors(1), "a": np.zeros((1, 3), np.int8)},
+        {**tensors(1), "scalar": np.array(1.5)},
+    ]
+    with ring(3) as (writer, reader):
+        sink = RingSink(writer, 7)
+        for number, bad in enumerate(wrong):
+            sink.put(Item(number, bad))
+        for number in range(3):
+            error = reader.get(Pool()).error
+            assert error is not None and (error.segment, error.item) == (7, number)
+            assert "expected tensor" in str(error)
+
+
+class UnreadableError(Exception):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "text"),
+    [
+        (KeyError("k"), KeyError, "'k'"),
+        (UnreadableError("a", "b"), PipelineError, "UnreadableError: ab"),
+        (ValueError("x" * 100_000), PipelineError, "ValueError: xxx"),
+        (ValueError(lambda: 0), PipelineError, "ValueError: <function"),
+    ],
+    ids=["plain", "cannot be made again", "large", "cannot be pickled"],
+)
+def test_exceptions_travel_as_far_as_they_can(cause: Exception, kind: type[Exception], text: str) -> None:
+    with ring(1) as (writer, reader):
+        writer.put_error(StageError(0, 0, cause))
+        error = reader.get(Pool()).error
+        assert error is not None and type(error.__cause__) is kind and text in str(error.__cause__)
+        assert len(str(error)) < 5000
+
+
+def test_a_reader_that_fails_leaves_the_ring_closable() -> None:
+    class Failing:
+        def allocate(self, spec: TensorSpec, /) -> np.ndarray:
+            raise MemoryError(str(spec))
+
+    with ring(1) as (writer, reader):
+        writer.put(tensors(1))
+        with pytest.raises(MemoryError) as caught:
+            reader.get(Failing())
+        reader.abort()
+        reader.close()
+        assert caught.value.__traceback__
+
+
 def test_memory_that_is_not_there_is_refused() -> None:
     specs = [TensorSpec("large", (1 << 50,), np.dtype(np.int8))]
     signals = Signals(multiprocessing.get_context("spawn"))
     with pytest.raises(PipelineError, match="no shared memory for 4 frames of 1125899906842"):
         Ring.create(specs, 4, signals)
+    for dtype in ("S4", "U2", "O"):
+        with pytest.raises(PipelineError, match=r"tensor 'text' .* cannot go to another process"):
+            Ring.create([TensorSpec("text", (2,), np.dtype(dtype))], 1, signals)
     signals.close()

@@ -127,6 +127,8 @@ class Delegate:
             self._whole = weakref.ref(instance)
 
 
+_NOWHERE: Array = np.empty(0, np.uint8)
+
 _POINTER = "Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "I"
 
 
@@ -203,15 +205,20 @@ class _Instance:
 
         def run(arrays: Sequence[Array]) -> None:
             self._base = 0  # what LiteRT runs next looks for its own tensors again
-            for view, array in (*zip(views, arrays), *unwanted):
-                if view is not None:
-                    view.array, view.address = array, capi.usable_address(array)
             try:
+                for view, array in (*zip(views, arrays), *unwanted):
+                    if view is not None:
+                        if array.shape != view.shape or array.dtype != view.dtype:
+                            raise ValueError(
+                                f"tensor '{view.name}' is {view.dtype}{list(view.shape)}, "
+                                f"not {array.dtype}{list(array.shape)}"
+                            )
+                        view.array, view.address = array, capi.usable_address(array)
                 self.kernel.invoke()
             finally:
                 for view in views:
                     if view is not None:
-                        del view.array  # the caller's again, who may be waiting for its memory
+                        view.array = _NOWHERE  # the caller's again, who may be waiting for its memory
 
         return run
 

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from atoll.errors import PipelineError
 from atoll.run.groups import Opener, Segments, Spares, is_opener, listed
 from atoll.run.pool import Allocator
+from atoll.run.queues import Closed
 from atoll.run.recovery import Recovery
-from atoll.run.ring import Ring, Signals
+from atoll.run.ring import Ring, Sent, Signals
 from atoll.run.stage import Item
 from atoll.run.wiring import TensorSpec, Wiring, wire
 from atoll.run.worker import Job, Question, Wires, serve
 
 ANSWER_S = 5.0
 """How long a process may take to say how it is, before it counts as silent."""
+
+LOOK_S = 0.1
+"""How often somebody who waits for a process to start looks whether it is wanted still."""
+
+KILLED_S = 5.0
+"""How long a process may take to die when it is killed; one that sleeps in a driver may never."""
+
+_starting = threading.Lock()  # Python 3.10 looks at all processes when it starts one: none may be closed meanwhile
 
 
 class ProcessDiedError(PipelineError):
@@ -41,14 +52,24 @@ class Plan:
 
 
 class Chain:
-    """One set of processes, joined by rings. Either all of them run, or all are given up."""
+    """One set of processes, joined by rings. Either all of them run, or all are given up.
 
-    def __init__(self, plan: Plan) -> None:
-        """Start them; raises what the openers raise, or :class:`PipelineError`."""
+    ``wiring``: that of the chain before, if there was one: it must be the same again. ``unwanted`` says whether to stop
+    starting.
+
+    Raises:
+        PipelineError: the segments do not fit together, or the processes cannot be started.
+        ProcessDiedError: one died.
+        Exception: what an opener raises.
+        Closed: it is not wanted any more.
+    """
+
+    def __init__(self, plan: Plan, wiring: Wiring | None = None, unwanted: Callable[[], bool] = lambda: False) -> None:
         self.fault: tuple[int, ProcessDiedError] | None = None
         """The number and the end of the first process that died, when one did."""
         self.replaced = threading.Event()
         """It broke, and another one has taken its place, or none will."""
+        self._unwanted = unwanted
         self._ended = False
         self._asked = 0
         self._watcher: threading.Thread | None = None
@@ -57,7 +78,7 @@ class Chain:
         context = multiprocessing.get_context("spawn")
         self._signals = [Signals(context) for _ in range(len(plan.jobs) + 1)]
         self._controls: list[Connection] = []
-        self._processes = []
+        self._processes: list[SpawnProcess] = []
         try:
             for number, job in enumerate(plan.jobs):
                 ours, theirs = context.Pipe()
@@ -69,13 +90,18 @@ class Chain:
                 theirs.close()
             described = [self._first_answer(number) for number in range(len(plan.jobs))]
             self.wiring = wire([segment for group in described for segment in group], plan.inputs, plan.outputs)
+            if wiring is not None:
+                if wiring != self.wiring:
+                    raise PipelineError("the segments have other tensors than before", "Leave their files alone.")
+                self.wiring = wiring  # pools know tensors by these objects
             self.capacity = self._connect(plan, [len(group) for group in described])
+            watcher = threading.Thread(target=self._watch, name="atoll-processes", daemon=True)
+            watcher.start()
+            self._watcher = watcher
         except BaseException:
             self.abort()
             self.stop(0)
             raise
-        self._watcher = threading.Thread(target=self._watch, name="atoll-processes", daemon=True)
-        self._watcher.start()
 
     def _connect(self, plan: Plan, sizes: Sequence[int]) -> int:
         """Make the rings; how many items fit into all of it."""
@@ -85,7 +111,7 @@ class Chain:
         for specs, count, signal in zip(crossing, frames, self._signals):
             self._rings.append(Ring.create(specs, count, signal))
         for control, (source, sink) in zip(self._controls, pairwise(self._rings)):
-            control.send(Wires(source.memory, sink.memory, between))
+            _tell(control, Wires(source.memory, sink.memory, between))
         capacities = [self._first_answer(number) for number in range(len(sizes))]
         for ring in self._rings:
             ring.forget()
@@ -111,9 +137,15 @@ class Chain:
         """How many items were put in."""
         return self._rings[0].written
 
-    def produced(self, number: int) -> int:
-        """How many items a process has passed on."""
-        return self._rings[number + 1].written
+    @property
+    def produced(self) -> int:
+        """How many have come out of the last process; those can be got even when the chain is given up."""
+        return self._rings[-1].written
+
+    def inside(self, number: int) -> range:
+        """Which items a process had and has not passed on, counted from 0."""
+        source, sink = self._rings[number], self._rings[number + 1]
+        return range(sink.written, source.taken)
 
     def ask(self, what: str | int) -> list[Any]:
         """What each process answers (:class:`Question`), or None."""
@@ -124,14 +156,14 @@ class Chain:
     def resize(self, between: int) -> None:
         """Change how many items may wait between two segments of one process."""
         answers = self.ask(between)
-        if all(answers):
+        if answers and all(answers):
             self.capacity = self._total(answers)
 
     def abort(self) -> None:
         """Let nothing more in or out; never blocks nor locks."""
         self._ended = True
         for ring in self._rings:
-            ring.abort(everywhere=True)
+            ring.abort()
 
     def stop(self, grace: float) -> None:
         """End the processes, after ``grace`` seconds by force, and give the memory back. May be repeated."""
@@ -144,12 +176,12 @@ class Chain:
             process.join(max(deadline - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()
-            process.join()
-        if self._watcher:
+                process.join(KILLED_S)
+        if self._watcher and all(not process.is_alive() for process in self._processes):
             self._watcher.join()
         with self._lock:
             while self._processes:
-                self._processes.pop().close()
+                _close(self._processes.pop())
             while self._controls:
                 self._controls.pop().close()
             for ring in self._rings:
@@ -160,14 +192,16 @@ class Chain:
     def _first_answer(self, number: int) -> Any:
         """What a process that is being started says; raises what it could not do."""
         control, process = self._controls[number], self._processes[number]
-        wait([control, process.sentinel])
+        while not wait([control, process.sentinel], LOOK_S):
+            if self._unwanted():
+                raise Closed
         try:
             answer = control.recv()
-        except (EOFError, ConnectionResetError):
-            process.join()
+        except (EOFError, OSError):
+            process.join(KILLED_S)
             raise _death(number, process.exitcode) from None
-        if isinstance(answer, Exception):
-            raise answer
+        if isinstance(answer, Sent):
+            raise answer.error
         return answer
 
     def _watch(self) -> None:
@@ -176,7 +210,7 @@ class Chain:
         number = sentinels.index(wait(sentinels)[0])  # type: ignore[arg-type]
         if self._ended:
             return
-        self._processes[number].join()  # it may not be dead yet
+        self._processes[number].join(KILLED_S)  # it may not be dead yet
         self.fault = number, _death(number, self._processes[number].exitcode)
         self.abort()
 
@@ -241,14 +275,20 @@ def _crossing(wiring: Wiring, sizes: Sequence[int]) -> list[list[TensorSpec]]:
     return crossing
 
 
-def _start(process: Any, job: Job) -> None:
+def _start(process: SpawnProcess, job: Job) -> None:
     try:
-        process.start()
-    except (AttributeError, TypeError, ValueError) as error:  # what pickle says of what it does not know
+        with _starting:
+            process.start()
+    except (AttributeError, TypeError, ValueError, pickle.PicklingError) as error:  # what pickle says
         raise PipelineError(
             f"the openers of segment {job.first} and its neighbours cannot go to another process: {error}",
             "Give functions of a module, or functools.partial of them, with arguments that can be pickled.",
         ) from error
+
+
+def _close(process: SpawnProcess) -> None:
+    with _starting, suppress(ValueError):  # it cannot be killed: what it has stays until it ends
+        process.close()
 
 
 def _ask(control: Connection, question: Question) -> Any:
@@ -270,4 +310,8 @@ def _tell(control: Connection, message: object) -> None:
 
 def _death(number: int, code: int | None) -> ProcessDiedError:
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-    return ProcessDiedError(f"process {number} of the pipeline died ({how})", "See what it wrote to standard error.")
+    return ProcessDiedError(
+        f"process {number} of the pipeline died ({how})",
+        "See what it wrote to standard error. If it could not start: does the script guard its main part with "
+        'if __name__ == "__main__"?',
+    )

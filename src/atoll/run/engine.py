@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 import weakref
@@ -52,14 +53,16 @@ class Engine:
         self.ingress = ingress
         self.egress = egress
         self.failure: StageError | None = None
-        self.aborted = self.crashed = False
+        self.aborted = False
+        self.crashed = threading.Event()
+        """Set when a fault of ours has ended it."""
         hops: list[Channel[Item]] = [Channel(between) for _ in units[1:]]
         self._channels = [ingress, *hops, egress]
         self._first = first
         self._stop_at_failure = recovery.on_error == "stop"
         self._lock = threading.Lock()
         self._segments = [
-            Segment(i, part, group, source, sink, allocator, recovery, self._fail, self._crash, trace)
+            Segment(i, part, group, source, sink, allocator, recovery, self._fail, self.crash, trace)
             for i, (group, part, source, sink) in enumerate(
                 zip(units, wiring.stages, self._channels, self._channels[1:]), first
             )
@@ -149,6 +152,8 @@ class Engine:
             segment.abort()
         self.egress.abort()
 
+    discard = abort
+
     def join(self, timeout: float | None = None) -> list[str]:
         """Wait for the threads to end; the names of those that did not within ``timeout`` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -179,9 +184,10 @@ class Engine:
         for channel in self._channels[1:-1]:
             channel.resize(between)
 
-    def _crash(self) -> None:
-        self.crashed = True
+    def crash(self) -> None:
+        """A thread cannot go on: end like a cancelled pipeline."""
         self.abort()
+        self.crashed.set()
 
     def _fail(self, error: StageError) -> bool:
         """Called by a worker whose item failed: end what is behind the item, finish what is ahead of it."""
@@ -209,6 +215,10 @@ _running: weakref.WeakSet[Endable] = weakref.WeakSet()
 def keep_until_exit(engine: Endable) -> None:
     """Abort and join it when Python exits before it has ended."""
     _running.add(engine)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)  # the threads are the parent's
 
 
 @atexit.register

@@ -119,13 +119,17 @@ class Pipeline(AsyncPipeline):
         self._specs = {spec.name: spec for spec in wiring.inputs}
         self._needed = [spec for spec in wiring.inputs if spec.name in wiring.relayed]
         self._results = tuple(spec.name for spec in wiring.outputs)
-        self._most = _most_items(memory_budget, wiring.item_bytes)
         self._lock = threading.RLock()  # a signal handler may close while its own thread is in push
         self._closed = False
         self._cancelled = False
         self._pushed = 0
         self._popped = 0
         self._last = 0  # one more than the number of the item popped last
+        try:
+            self._most = _most_items(memory_budget, wiring.item_bytes)
+        except PipelineError:
+            self._engine.discard()
+            raise
         # A dropped pipeline ends its threads; at exit the engine's own hook does, which waits for them too.
         weakref.finalize(self, getattr(self._engine, self._on_drop)).atexit = False
         self._engine.start()

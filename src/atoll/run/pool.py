@@ -86,9 +86,16 @@ def _unused(buffers: list[Buffer], free: int) -> Array | None:
 
 def _references_of_unused() -> int:
     """What ``_unused`` counts when nobody else sees a buffer; which of its own it counts depends on the Python."""
-    array = aligned_empty((1,), np.dtype(np.uint8))
-    buffers = [(array.base, array)]
-    return next(count for count in range(1, 100) if _unused(buffers, count) is not None)
+    trace, profile = sys.gettrace(), sys.getprofile()  # a debugger that looks at variables counts, too
+    sys.settrace(None)
+    sys.setprofile(None)
+    try:
+        array = aligned_empty((1,), np.dtype(np.uint8))
+        buffers = [(array.base, array)]
+        return next(count for count in range(1, 100) if _unused(buffers, count) is not None)
+    finally:
+        sys.settrace(trace)
+        sys.setprofile(profile)
 
 
 getrefcount = sys.getrefcount

@@ -12,7 +12,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from multiprocessing.shared_memory import SharedMemory
 from multiprocessing.synchronize import Semaphore
-from typing import Any
 
 import numpy as np
 
@@ -24,10 +23,40 @@ from atoll.run.stage import Item, StageError
 from atoll.run.wiring import Array, TensorSpec
 
 ITEM, ERROR, END = range(3)
-"""What a frame holds: tensors; nothing, for a :class:`StageError` comes through the pipe; nothing, ever again."""
+"""What a frame holds: tensors; nothing, for the failure comes through the pipe; nothing, ever again."""
 
-WRITTEN, ABORTED, KINDS = 0, 1, 2
-"""Places in the header (int64): how many frames were written, whether the ring was aborted, and each frame's kind."""
+WRITTEN, TAKEN, ABORTED, KINDS = range(4)
+"""Places in the header (int64): how many items and failures were written, and how many of them taken, whether the ring
+was aborted, and from there on each frame's kind."""
+
+MOST_PICKLED = 4096
+"""Bytes of an exception: what the pipe surely takes before somebody reads."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An exception on its way to another process: itself, as far as pickle knows it, and what it says."""
+
+    pickled: bytes
+    text: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> Sent:
+        text = f"{type(error).__name__}: {error}"[: MOST_PICKLED // 4]
+        try:
+            pickled = pickle.dumps(error)
+        except Exception:
+            pickled = b""
+        return cls(pickled if len(pickled) <= MOST_PICKLED else b"", text)
+
+    @property
+    def error(self) -> Exception:
+        """The exception if this process can make it again, else one that says the same."""
+        with contextlib.suppress(Exception):
+            error = pickle.loads(self.pickled)
+            if isinstance(error, Exception):
+                return error
+        return PipelineError(self.text)
 
 
 class Signals:
@@ -75,7 +104,8 @@ class Ring:
                 self._views[-1].append((spec, array))
                 place += _up(spec.nbytes)
         self._next = 0
-        self._closed = self._named = False
+        self._left = self._named = False
+        self._pid = os.getpid()
         self._lock = threading.Lock()
 
     @classmethod
@@ -83,53 +113,74 @@ class Ring:
         """A new one, whose memory is there until :meth:`forget` and the last :meth:`close`.
 
         Raises:
-            PipelineError: the system has not so much shared memory.
+            PipelineError: the system has not so much shared memory, or a tensor is not plain memory.
         """
+        for spec in specs:
+            if spec.dtype.kind in "OSU":
+                raise PipelineError(f"tensor {spec} cannot go to another process", "Leave processes out.")
         size = _up(8 * (KINDS + frames)) + frames * sum(_up(spec.nbytes) for spec in specs)
         try:
             shared = SharedMemory(create=True, size=size)
             try:
                 if hasattr(os, "posix_fallocate"):  # else writing ends the process when the memory is used up
                     os.posix_fallocate(shared._fd, 0, size)  # type: ignore[attr-defined]
-            except OSError:
+                ring = cls(Memory(shared.name, tuple(specs), frames), signals)
+            except BaseException:
                 shared.unlink()
                 raise
+            finally:
+                shared.close()
         except OSError as error:
             raise PipelineError(
                 f"no shared memory for {frames} frames of {size // frames} bytes: {error}",
                 "Enlarge /dev/shm (docker: --shm-size), or leave processes out.",
             ) from error
-        ring = cls(Memory(shared.name, tuple(specs), frames), signals)
         ring._named = True
-        shared.close()
         for _ in range(frames):
             signals.room.release()
         return ring
 
     @property
     def written(self) -> int:
-        """How many items, errors and ends were written so far, as either side sees it."""
+        """How many items and failures were written so far, as either side sees it."""
         return int(self._header[WRITTEN])
 
-    def put(self, tensors: dict[str, Array], error: StageError | None = None) -> None:
-        """Copy the tensors into a frame, when there is one free. :class:`Closed` after an abort."""
-        views = self._frame(ERROR if error else ITEM)
-        if error:
-            self._signals.errors_in.send((error.segment, error.device, sendable(error.__cause__ or error)))
-        else:
-            for spec, view in views:
-                view[...] = tensors[spec.name]
+    @property
+    def taken(self) -> int:
+        """How many of them were taken out."""
+        return int(self._header[TAKEN])
+
+    def put(self, tensors: dict[str, Array]) -> None:
+        """Copy the tensors into a frame, when there is one free. :class:`Closed` after an abort.
+
+        Raises:
+            PipelineError: a tensor is not what the ring was made for; nothing was written.
+        """
+        for spec in self.memory.specs:
+            array = tensors[spec.name]
+            if array.shape != spec.shape or array.dtype != spec.dtype:
+                raise PipelineError(
+                    f"expected tensor {spec}, got {array.dtype}{list(array.shape)}",
+                    "Outputs whose size depends on values cannot leave a process: leave processes out.",
+                )
+        _fill(self._frame(ITEM), tensors)
+        self._publish()
+
+    def put_error(self, error: StageError) -> None:
+        """Put the failure of an item in its place. :class:`Closed` after an abort."""
+        self._frame(ERROR)
+        self._signals.errors_in.send((error.segment, error.device, Sent.of(error.__cause__ or error)))
         self._publish()
 
     def finish(self) -> None:
         """Nothing more will be written."""
         with contextlib.suppress(Closed):
             self._frame(END)
-            self._publish()
+            self._signals.items.release()
 
     def _frame(self, kind: int) -> list[tuple[TensorSpec, Array]]:
         self._signals.room.acquire()
-        if self._closed or self._header[ABORTED]:
+        if self._left or self._header[ABORTED]:
             self._signals.room.release()
             raise Closed
         frame = self._next % self.memory.frames
@@ -144,11 +195,12 @@ class Ring:
     def get(self, allocator: Allocator) -> Item:
         """The next item, numbered from 0, its tensors copied to new arrays; or its error, with that number.
 
-        :class:`Closed` at the end and after an abort.
+        :class:`Closed` at the end, and after an abort when nothing is left.
         """
         self._signals.items.acquire()  # outside of the lock: each item wakes one thread
         with self._lock:
-            if self._closed or self._header[ABORTED]:
+            aborted = self._header[ABORTED] and self._next >= self._header[WRITTEN]  # what was written may be read
+            if self._left or aborted:
                 self._signals.items.release()
                 raise Closed
             frame = self._next % self.memory.frames
@@ -158,38 +210,58 @@ class Ring:
                 raise Closed
             item = Item(self._next, {})
             if kind == ERROR:
-                segment, device, cause = self._signals.errors_out.recv()
-                item.error = StageError(segment, self._next, cause, device)
+                segment, device, sent = self._signals.errors_out.recv()
+                item.error = StageError(segment, self._next, sent.error, device)
             else:
-                for spec, view in self._views[frame]:
-                    array = allocator.allocate(spec)
-                    array[...] = view
-                    item.tensors[spec.name] = array
+                item.tensors = {spec.name: allocator.allocate(spec) for spec in self.memory.specs}
+                _copy(self._views[frame], item.tensors)
             self._next += 1
+            self._header[TAKEN] = self._next
         self._signals.room.release()
         return item
 
-    def abort(self, everywhere: bool = False) -> None:
-        """Wake for good whoever waits on this side (``everywhere``: and on the other); never blocks nor locks."""
-        self._closed = True
-        if everywhere:
-            self._header[ABORTED] = 1
+    def stop_reading(self) -> None:
+        """Wake the readers on this side for good; never blocks nor locks."""
+        self._left = True
         self._signals.items.release()
+
+    def stop_writing(self) -> None:
+        """Wake the writer on this side for good; never blocks nor locks."""
+        self._left = True
         self._signals.room.release()
+
+    def abort(self) -> None:
+        """Let nobody wait on either side again; never blocks nor locks. Nothing in a forked copy of the process."""
+        if os.getpid() == self._pid:
+            self._header[ABORTED] = 1
+            self._signals.items.release()
+            self._signals.room.release()
 
     def close(self) -> None:
         """Let go of the memory, after an abort. May be repeated."""
         self.forget()
+        self.stop_reading()
         with self._lock:
-            self._header = np.zeros(KINDS, np.int64)
+            self._header = self._header.copy()  # the counts stay
             self._views.clear()
-            self._shared.close()
+            with contextlib.suppress(BufferError):  # an exception's traceback still sees it
+                self._shared.close()
 
     def forget(self) -> None:
         """Free the name: once both sides are open, nothing is left behind, whatever happens to them."""
         if self._named:
             self._named = False
             self._shared.unlink()
+
+
+def _fill(views: list[tuple[TensorSpec, Array]], tensors: dict[str, Array]) -> None:
+    for spec, view in views:
+        view[...] = tensors[spec.name]
+
+
+def _copy(views: list[tuple[TensorSpec, Array]], tensors: dict[str, Array]) -> None:
+    for spec, view in views:
+        tensors[spec.name][...] = view
 
 
 class RingSource(Channel[Item]):
@@ -203,26 +275,33 @@ class RingSource(Channel[Item]):
         self._allocator = allocator
 
     def __len__(self) -> int:
-        return max(self._ring.written - self._ring._next, 0)
+        return max(self._ring.written - self._ring.taken, 0)
 
     def get(self, timeout: float | None = None) -> Item:  # noqa: ARG002 - workers wait as long as it takes
         return self._ring.get(self._allocator)
 
     def abort(self) -> None:
-        self._ring.abort()
+        self._ring.stop_reading()
 
 
 class RingSink(Channel[Item]):
-    """The writing side as a channel: bounded for good, because its reader always reads."""
+    """The writing side as a channel behind ``segment``: bounded for good, because its reader always reads."""
 
-    __slots__ = ("_ring",)
+    __slots__ = ("_ring", "_segment")
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: Ring, segment: int) -> None:
         super().__init__(ring.memory.frames)
         self._ring = ring
+        self._segment = segment
 
     def put(self, item: Item) -> None:
-        self._ring.put(item.tensors, item.error)
+        if item.error is None:
+            try:
+                self._ring.put(item.tensors)
+                return
+            except PipelineError as error:
+                item.error = StageError(self._segment, item.number, error)
+        self._ring.put_error(item.error)
 
     def finish(self) -> None:
         self._ring.finish()
@@ -231,19 +310,8 @@ class RingSink(Channel[Item]):
         pass
 
     def abort(self) -> None:
-        self._ring.abort()
+        self._ring.stop_writing()
 
 
 def _up(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def sendable(cause: BaseException) -> BaseException:
-    """The exception itself if another process can make it again, else one that says the same."""
-    try:
-        copy: Any = pickle.loads(pickle.dumps(cause))
-        if type(copy) is type(cause):
-            return cause
-    except Exception:
-        pass
-    return PipelineError(f"{type(cause).__name__}: {cause}")

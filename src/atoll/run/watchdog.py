@@ -58,6 +58,6 @@ class Watchdog:
                 engine.employ(successor)
                 engine.dismiss(worker, end=False)
                 return
-        except RuntimeError:  # the system has no thread left: end like a cancelled pipeline
-            engine.abort()
+        except RuntimeError:  # the system has no thread left
+            engine.crash()
         engine.dismiss(worker, end=True)

@@ -15,7 +15,7 @@ from atoll.run.engine import Engine
 from atoll.run.groups import Opener, allocate_all, groups_of, opened, units_of
 from atoll.run.pool import Pool
 from atoll.run.recovery import OnError, Recovery, Reopen
-from atoll.run.ring import Memory, Ring, RingSink, RingSource, Signals, sendable
+from atoll.run.ring import Memory, Ring, RingSink, RingSource, Sent, Signals
 from atoll.run.trace import Trace
 from atoll.run.wiring import Interpreter, wire
 
@@ -101,7 +101,7 @@ def _serve(control: Connection, job: Job, source: Signals, sink: Signals) -> Non
         allocate_all(groups)
         control.send([Description.of(group[0]) for group in groups])
     except Exception as error:
-        control.send(sendable(error))
+        control.send(Sent.of(error))
         return
     wires: Wires | None = control.recv()
     if wires is None:
@@ -112,7 +112,7 @@ def _serve(control: Connection, job: Job, source: Signals, sink: Signals) -> Non
         engine.start()
         control.send(engine.capacity)
     except PipelineError as error:
-        control.send(error)
+        control.send(Sent.of(error))
         return
     threading.Thread(target=_exit_if_broken, args=(engine,), daemon=True).start()
     while (question := control.recv()) is not None:
@@ -139,7 +139,7 @@ def _engine(
         wiring,
         RingSource(Ring(wires.source, source), pool),
         wires.between,
-        RingSink(Ring(wires.sink, sink)),
+        RingSink(Ring(wires.sink, sink), job.first + len(groups) - 1),
         pool,
         recovery,
         trace=trace,
@@ -158,6 +158,7 @@ def _answer(what: str | int, engine: Engine, trace: Trace | None) -> Any:
 
 
 def _exit_if_broken(engine: Engine) -> None:
-    engine.join()
-    if engine.crashed:
-        os._exit(CRASHED)  # the other side then knows, and does what its policy says
+    """End the process when a thread of it has failed through a fault of ours: the other side then knows."""
+    engine.crashed.wait()
+    engine.join(LEAVE_S)
+    os._exit(CRASHED)
