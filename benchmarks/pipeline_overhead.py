@@ -128,6 +128,12 @@ def in_processes(segments: Openers, inputs: Iterator[Array]) -> Iterator[Any]:
         yield from pipeline.map(inputs)
 
 
+def on_processors(segments: Openers, inputs: Iterator[Array]) -> Iterator[Any]:
+    cpus = sorted(os.sched_getaffinity(0))[:PROCESSES]
+    with Pipeline(segments, processes=min(PROCESSES, len(segments)), cpus=cpus) as pipeline:
+        yield from pipeline.map(inputs)
+
+
 def straightforward(segments: list[list[Any]], inputs: Iterator[Array]) -> Iterator[Any]:
     """What one writes first: a thread and a bounded ``queue.Queue`` per stage, dictionaries of tensors between."""
     interpreters = [interpreter for [interpreter] in segments]
@@ -206,8 +212,9 @@ def measure(seconds: float, items: int, rounds: int, size: int = TENSOR_BYTES) -
     """Per number of stages the share of the ideal throughput that is kept, medians of interleaved rounds.
 
     ``share``: with two interpreters per device, ``serial``: with one, ``processes``: with two in two worker processes,
-    ``queue``: of the baseline, which has one; by the mean period, stalls included, and ``median_`` by the median.
-    ``no_pipeline``: of independent threads, one each. ``overhead_ratio``: what is lost per item, of the baseline's.
+    ``pinned``: in two that are tied to a processor each, ``queue``: of the baseline, which has one; by the mean period,
+    stalls included, and ``median_`` by the median. ``no_pipeline``: of independent threads, one each.
+    ``overhead_ratio``: what is lost per item, of the baseline's.
     """
     rows = []
     for stages in range(1, 9):
@@ -219,11 +226,12 @@ def measure(seconds: float, items: int, rounds: int, size: int = TENSOR_BYTES) -
                         timing(ours, waiting_segments(stages, seconds, 2, size), items, size),
                         timing(ours, waiting_segments(stages, seconds, 1, size), items, size),
                         timing(in_processes, openers, items, size),
+                        timing(on_processors, openers, items, size),
                         timing(straightforward, waiting_segments(stages, seconds, 1, size), items, size),
                     )
                 )
         row: dict[str, float] = {"stages": stages}
-        for name, results in zip(("share", "serial", "processes", "queue"), zip(*runs)):
+        for name, results in zip(("share", "serial", "processes", "pinned", "queue"), zip(*runs)):
             row[name] = statistics.median(seconds / result.mean for result in results)
             row[f"median_{name}"] = statistics.median(seconds / result.median for result in results)
         row["no_pipeline"] = seconds / statistics.median(

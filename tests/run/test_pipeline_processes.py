@@ -457,6 +457,28 @@ def test_what_cannot_go_to_another_process_is_refused() -> None:
 NAMELESS = lambda: step(0)  # noqa: E731
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot tie processes to processors")
+def test_processes_stay_on_their_processors() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    parts = [partial(Fake, [f"t{i}"], [f"t{i + 1}"], partial(allowed_cpu, f"t{i + 1}"), shape=(1,)) for i in range(3)]
+    with Pipeline(parts, processes=3, cpus=allowed[:2], outputs=["t1", "t2", "t3"]) as pipeline:
+        pipeline.push(np.zeros(1, np.int32))
+        result = pipeline.pop(PATIENCE_S)
+    assert result is not None
+    assert [int(result[f"t{i + 1}"][0]) for i in range(3)] == [allowed[:2][i % len(allowed[:2])] for i in range(3)]
+    with pytest.raises(PipelineError, match="processor 12345 is not among those that this process may use"):
+        Pipeline(parts, processes=3, cpus=[12345])
+    with pytest.raises(PipelineError, match="no processor is among"):
+        Pipeline(parts, processes=3, cpus=[])
+    with pytest.raises(PipelineError, match="cpus are for worker processes"):
+        Pipeline(parts, cpus=allowed)
+
+
+def allowed_cpu(name: str, _tensors: Tensors) -> Tensors:
+    (only,) = os.sched_getaffinity(0)
+    return {name: np.array([only], np.int32)}
+
+
 def test_openers_serve_threads_too() -> None:
     with Pipeline(segments(2, 2), spares={0: [partial(step, 0)]}) as pipeline:
         assert outcomes(pipeline, 20) == right(20, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import threading
 import time
@@ -222,12 +223,15 @@ def jobs_of(
     devices: Sequence[str | Sequence[str]] | None,
     recovery: Recovery,
     traced: bool,
+    cpus: Sequence[int] | None = None,
 ) -> list[Job]:
     """Deal the segments out to processes, each some that follow each other, as equally as possible.
 
     Raises:
-        PipelineError: there are not so many segments, or they are not functions that open interpreters.
+        PipelineError: there are not so many segments, or they are not functions that open interpreters, or a processor
+            is not to be had.
     """
+    _check_cpus(cpus)
     openers = [_openers(i, group) for i, group in enumerate(listed(segments))]
     others = {i: _openers(i, group) for i, group in spares.items()}
     if not 1 <= processes <= len(openers):
@@ -246,9 +250,24 @@ def jobs_of(
             recovery.reopen,
             recovery.stall_timeout,
             traced,
+            cpus[number % len(cpus)] if cpus else None,
         )
-        for first, end in pairwise(places)
+        for number, (first, end) in enumerate(pairwise(places))
     ]
+
+
+def _check_cpus(cpus: Sequence[int] | None) -> None:
+    if cpus is None:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise PipelineError("this system cannot tie a process to a processor", "Leave cpus out.")
+    allowed = sorted(os.sched_getaffinity(0))
+    wrong = next((cpu for cpu in cpus if cpu not in allowed), None)
+    if wrong is not None or not cpus:
+        what = "no processor is" if wrong is None else f"processor {wrong} is not"
+        raise PipelineError(
+            f"{what} among those that this process may use", f"Those are {', '.join(map(str, allowed))}."
+        )
 
 
 def _openers(segment: int, group: Sequence[object]) -> list[Opener]:

@@ -14,13 +14,14 @@ import numpy as np
 
 from atoll.errors import InputDtypeError, InputError, InputShapeError, PipelineClosedError, PipelineError
 from atoll.run.aio import AsyncPipeline
+from atoll.run.bounds import check_sizes, most_items
 from atoll.run.chain import Plan, jobs_of
 from atoll.run.engine import EXIT_GRACE_S, Engine
 from atoll.run.groups import Groups, Segments, Spares, allocate_all, groups_of, opened, units_of
 from atoll.run.insight import Bottleneck, bottleneck
 from atoll.run.pool import Allocator, Pool
 from atoll.run.processes import ProcessEngine
-from atoll.run.queues import UNBOUNDED, Channel, Closed
+from atoll.run.queues import Channel, Closed
 from atoll.run.recovery import OnError, Recovery, Reopen
 from atoll.run.stage import Item, StageError
 from atoll.run.stats import StageStats
@@ -58,6 +59,7 @@ class Pipeline(AsyncPipeline):
     functions that open them there (of modules, or ``functools.partial`` of such, for pickle takes them). When a process
     dies, all are started anew, and what was inside is sent again; the item that it died of counts as failed. A script
     that uses it guards its main part with ``if __name__ == "__main__":``, as :mod:`multiprocessing` wants.
+    ``cpus``: tie each process to one of these processors, in turn: its threads pass their lock on more quickly there.
 
     ``trace``: records what happened when. ``short_interval``: keep Python's thread switch interval short while the
     pipeline runs, so that Python code in other threads does not stop it.
@@ -92,12 +94,15 @@ class Pipeline(AsyncPipeline):
         trace: Trace | None = None,
         short_interval: bool = True,
         processes: int | None = None,
+        cpus: Sequence[int] | None = None,
     ) -> None:
-        _check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
+        check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
         self._allocator = Pool() if allocator is None else allocator
         ingress, egress = Channel[Item](input_queue), Channel[Item](output_queue)
         groups: Groups = ()
         if processes is None:
+            if cpus is not None:
+                raise PipelineError("cpus are for worker processes", "Give processes too, or leave cpus out.")
             ready = {i: opened(group) for i, group in (spares or {}).items()}
             recovery = Recovery(on_error, retries, reopen, ready, stall_timeout)
             groups = groups_of(interpreters, ready)
@@ -110,7 +115,7 @@ class Pipeline(AsyncPipeline):
             )
         else:
             recovery = Recovery(on_error, retries, reopen, {}, stall_timeout)
-            jobs = jobs_of(interpreters, spares or {}, processes, devices, recovery, trace is not None)
+            jobs = jobs_of(interpreters, spares or {}, processes, devices, recovery, trace is not None, cpus)
             plan = Plan(jobs, inputs, outputs, (input_queue, stage_queue, output_queue))
             self._engine = ProcessEngine(plan, ingress, egress, self._allocator, recovery, short_interval, trace)
             wiring = self._engine.wiring
@@ -126,7 +131,7 @@ class Pipeline(AsyncPipeline):
         self._popped = 0
         self._last = 0  # one more than the number of the item popped last
         try:
-            self._most = _most_items(memory_budget, wiring.item_bytes)
+            self._most = most_items(memory_budget, wiring.item_bytes)
         except PipelineError:
             self._engine.discard()
             raise
@@ -283,7 +288,7 @@ class Pipeline(AsyncPipeline):
 
         Raises :class:`PipelineError` when a size is less than 1.
         """
-        _check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
+        check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
         engine = self._engine
         if input_queue is not None:
             engine.ingress.resize(input_queue)
@@ -380,24 +385,6 @@ class Pipeline(AsyncPipeline):
             except StageError:
                 if self._engine.failure is not None:
                     return
-
-
-def _check_sizes(**sizes: int | None) -> None:
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise PipelineError(f"{name} is {size}, but a queue must hold at least 1 item")
-
-
-def _most_items(memory_budget: int | None, item_bytes: int) -> int:
-    """How many items may be in flight."""
-    if memory_budget is None:
-        return UNBOUNDED
-    if memory_budget < max(item_bytes, 1):
-        raise PipelineError(
-            f"one inference holds up to {item_bytes} bytes of tensors, but memory_budget is {memory_budget}",
-            "Raise memory_budget.",
-        )
-    return memory_budget // max(item_bytes, 1)
 
 
 def _names(names: Iterable[str]) -> str:

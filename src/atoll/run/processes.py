@@ -166,10 +166,12 @@ class ProcessEngine:
     def _mend_while_idle(self) -> None:
         """The mender's thread: as the sender does when it notices."""
         while (broken := self._broken.get()) is not None:
-            with self._sending:
-                if self._chain is broken:
-                    self._send_all(self._mend())
-            broken.replaced.set()
+            try:
+                with self._sending:
+                    if self._chain is broken:
+                        self._send_all(self._mend())
+            finally:
+                broken.replaced.set()
 
     def _send_all(self, items: list[Item]) -> None:
         """With the lock held: send these, and mend the chain as often as it breaks meanwhile."""
@@ -180,6 +182,10 @@ class ProcessEngine:
                 break
             except Closed:
                 items = self._mend()
+            except Exception as error:  # a fault of ours: nobody shall wait for ever
+                self._give_up(0, error)
+                self._chain.abort()
+                raise
         if self._all_sent:
             self._chain.finish()
 

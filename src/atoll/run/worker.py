@@ -39,6 +39,8 @@ class Job:
     reopen: Reopen | None
     stall_timeout: float | None
     traced: bool
+    cpu: int | None = None
+    """The only processor that the process may use; None: all."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def serve(control: Connection, job: Job, source: Signals, sink: Signals) -> None
     that sends None or is gone. Exceptions of openers are sent instead.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to act upon
+    if job.cpu is not None:
+        os.sched_setaffinity(0, {job.cpu})  # before there is another thread
     try:
         _serve(control, job, source, sink)
     except (EOFError, BrokenPipeError, ConnectionResetError):
