@@ -417,16 +417,17 @@ import os, sys
 sys.path[:0] = {path!r}
 from functools import partial
 from pipeline_fakes import step, frame
+from test_pipeline_processes import slow
 from atoll.run import Pipeline
 
 if __name__ == "__main__":
-    with Pipeline([partial(step, 0), partial(step, 1)], processes=2) as pipeline:
+    with Pipeline([partial(step, 0), partial(step, 1, slow)], processes=2) as pipeline:  # any failure stops it
+        pipeline.push(frame(1))
         pid = os.fork()
         if not pid:
             print("copy", flush=True)
             sys.exit(0)
         os.waitpid(pid, 0)
-        pipeline.push(frame(1))
         print(pipeline.pop(30)["t2"][0])
 """
 

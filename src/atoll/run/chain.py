@@ -84,7 +84,8 @@ class Chain:
             for number, job in enumerate(plan.jobs):
                 ours, theirs = context.Pipe()
                 arguments = (theirs, job, self._signals[number], self._signals[number + 1])
-                process = context.Process(target=serve, args=arguments, name=f"atoll-segment-{job.first}", daemon=True)
+                # No daemon: a forked copy of this process, which knows its children, would end it when it exits.
+                process = context.Process(target=serve, args=arguments, name=f"atoll-segment-{job.first}")
                 self._controls.append(ours)
                 _start(process, job)
                 self._processes.append(process)
