@@ -78,3 +78,22 @@ def test_nothing_comes_out_of_an_aborted_channel_even_if_a_writer_was_late() -> 
     for _ in range(3):
         with pytest.raises(Closed):
             channel.get(timeout=0)
+
+
+def test_what_was_taken_when_the_channel_is_aborted_is_not_lost() -> None:
+    """A replica holds an earlier item when its sibling's failure stops the segment: that item still comes out."""
+    channel: Channel[int] = Channel(2)
+    channel.put(1)
+    items = channel._items
+
+    class Interrupted:
+        def get(self) -> int:
+            taken = items.get()
+            channel._items = items
+            channel.abort()
+            return taken  # type: ignore[no-any-return]
+
+    channel._items = Interrupted()  # type: ignore[assignment]
+    assert channel.get() == 1
+    with pytest.raises(Closed):
+        channel.get()

@@ -112,11 +112,13 @@ class Channel(Generic[T]):
 
     def get(self, timeout: float | None = None) -> T:
         """The next item; :class:`Closed` if none will come, else after ``timeout`` s ``TimeoutError``."""
+        if self._aborted:  # not afterwards: what was taken before counts
+            raise Closed
         try:
             item = self._items.get() if timeout is None else self._items.get(timeout=max(timeout, 0))
         except queue.Empty:
             raise TimeoutError(f"nothing came within {timeout} s") from None
-        if item is _END or self._aborted:
+        if item is _END:
             self._items.put(_END)
             raise Closed
         if self._waiting or self.room_listeners:
