@@ -40,8 +40,8 @@ class Pipeline(AsyncPipeline):
     ``interpreters``: one per segment, in order, or a list of them (replicas, which take work from one queue);
     anything with LiteRT's ``Interpreter`` interface, or a function without arguments that opens one. Nobody else may
     use them while the pipeline runs.
-    ``allocate``: call ``allocate_tensors`` on each first. ``devices``: their names, in the same form (default:
-    what the interpreters' attribute ``device`` says).
+    ``allocate``: call ``allocate_tensors`` on each first (always in ``processes``). ``devices``: their names, in the
+    same form (default: what the interpreters' attribute ``device`` says).
     ``inputs``/``outputs``: what the pipeline takes (default: the inputs of segment 0) and the names it
     returns (default: the outputs of the last segment, and those of earlier ones that no other segment takes).
     ``input_queue``, ``stage_queue``, ``output_queue``: how many items may wait in front of the first segment,
