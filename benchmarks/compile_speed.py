@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from atoll.formats.tflite import write_model
-from atoll.ir import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
+from atoll.model import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
+from atoll.model.tflite import write_model
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "compile_speed.json"
@@ -123,7 +123,7 @@ def compare(vela: list[str], folder: Path, repeats: int) -> list[dict[str, Any]]
 
 def interpreter_bytes() -> float:
     """What Python with all modules of the command takes, before it has done anything."""
-    modules = "atoll.cli.compile, atoll.cli.compile_job, rich.table, rich.console"
+    modules = "atoll.cli.compile, atoll.api.compile_job, rich.table, rich.console"
     return measure([sys.executable, "-c", f"import {modules}"])[1]
 
 

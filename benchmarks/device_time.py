@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 from pipeline_overhead import copying_model
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.device.virtual import RESOLVER
+from atoll.device.virtual.virtual_device import RESOLVER
 from atoll.toolchain import compile_model, load, write_compiled
 
 RESULTS = Path(__file__).parent / "results" / "device_time.json"

@@ -20,11 +20,13 @@ import numpy as np
 
 os.environ.setdefault("ATOLL_VIRTUAL_TPUS", "pci:8")
 
-from atoll import running, toolchain, zoo
-from atoll.deploying import deploy
+from atoll import networks as zoo
+from atoll import toolchain
+from atoll.api import running
+from atoll.api.deploying import deploy
 from atoll.device.plain import plain_interpreter
-from atoll.ir import Model
-from atoll.run.inputs import Inputs, random_inputs
+from atoll.model import Model
+from atoll.products.inputs import Inputs, random_inputs
 
 RESULTS = Path(__file__).parent / "results" / "equality_sweep.json"
 MOST, INPUTS = 8, 3

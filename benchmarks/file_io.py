@@ -22,8 +22,8 @@ REPEATS = 7
 
 def measure(path: str) -> None:
     """In a process of its own, so that the peak is that of reading and writing alone."""
-    from atoll.formats.tflite import model_bytes, read_model
-    from atoll.formats.tflite.schema import builtin_operators, option_types
+    from atoll.model.tflite import model_bytes, read_model
+    from atoll.model.tflite.schema import builtin_operators, option_types
 
     builtin_operators(), option_types("BuiltinOptions"), option_types("BuiltinOptions2")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -46,7 +46,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(folder) / "resnet152.tflite"
         if not path.exists():
-            from atoll import write_model, zoo
+            from atoll import networks as zoo
+            from atoll import write_model
 
             write_model(zoo.build("resnet152"), path)
         command = [sys.executable, __file__, "--measure", str(path)]

@@ -1,4 +1,4 @@
-"""Measured capacities in ../shared/data → coefficients of ``atoll.memory.reserve``, with the error on held-out data.
+"""Measured capacities in ../shared/data → coefficients of ``atoll.compiler.memory.reserve``, with its held-out error.
 
 Prints a table; writes nothing. Run: ``python benchmarks/fit_reserve.py``. Observations are bounds on R, the rows per
 tile that the compiler keeps back, against x, the rows per tile of the largest input.
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from atoll.memory.reserve import input_rows
-from atoll.target.generations import generation
+from atoll.compiler.memory.reserve import input_rows
+from atoll.hardware.generations import generation
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 ROWS, TILES, MIB = 2048, 16, 4096

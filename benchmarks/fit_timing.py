@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 from timing_data import Case, cases
 
-from atoll.target import host
-from atoll.target.host import Target, profile, profile_names
-from atoll.timing import pipeline_timing, price
-from atoll.timing.calibrate import Vector, least_squares, number, with_numbers
+from atoll.estimate import pipeline_timing, price
+from atoll.estimate.calibration import Vector, least_squares, number, with_numbers
+from atoll.hardware import host
+from atoll.hardware.host import Target, profile, profile_names
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "timing.json"

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.formats.tflite import read_model, write_model
-from atoll.ir import Model
-from atoll.learn import ImprintingEngine, SoftmaxRegression, in_parallel, with_imprinting_tail
+from atoll.learning import ImprintingEngine, SoftmaxRegression, in_parallel, with_imprinting_tail
+from atoll.model import Model
+from atoll.model.tflite import read_model, write_model
 from atoll.toolchain import compile_model
 
 HERE = Path(__file__).parent

@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from atoll.device.lease import lease
-from atoll.device.leasedir import VARIABLE
+from atoll.device.leasing.directory import VARIABLE
+from atoll.device.leasing.lease import lease
 from atoll.errors import DeviceError
 
 DEVICES = 8

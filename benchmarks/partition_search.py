@@ -23,17 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from atoll.cut import equal_parameters, legal_cuts
-from atoll.cut.downsets import PieceBound, optimal_pieces
-from atoll.cut.fleet import Fleet, Goal
-from atoll.cut.optimal import optimal_cuts
-from atoll.cut.profiling import profiled_cuts
-from atoll.cut.refine import refined_cuts
-from atoll.ir.graph import Graph
-from atoll.planning import SegmentCosts
-from atoll.target.host import profile
+from atoll.hardware.host import profile
+from atoll.model.graph import Graph
+from atoll.networks import build
+from atoll.partitioning import equal_parameters, legal_cuts
+from atoll.partitioning.measured.bisection import profiled_cuts
+from atoll.partitioning.measured.refine import refined_cuts
+from atoll.partitioning.search.contiguous import optimal_cuts
+from atoll.partitioning.search.convex import PieceBound, optimal_pieces
+from atoll.partitioning.search.fleet import Fleet, Goal
+from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.toolchain import load
-from atoll.zoo import build
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "partition_search.json"

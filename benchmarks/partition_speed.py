@@ -20,14 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from atoll.cut import Fleet, optimal_cuts
-from atoll.ir.graph import Graph
-from atoll.planning import FleetCosts, SegmentCosts, best_cuts, best_pieces, cut_places, interval
-from atoll.target.host import profile
-from atoll.zoo import build
-from atoll.zoo.calibrate import calibrate
-from atoll.zoo.network import Activation, Layer, Network, Padding
-from atoll.zoo.quantize import quantize
+from atoll.hardware.host import profile
+from atoll.model.graph import Graph
+from atoll.networks import build
+from atoll.partitioning import Fleet, optimal_cuts
+from atoll.partitioning.best_cuts import best_cuts, best_pieces, cut_places, interval
+from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.segment_costs import SegmentCosts
+from atoll.quantization.calibrate import calibrate
+from atoll.quantization.float_network import Activation, Layer, Network, Padding
+from atoll.quantization.quantizer import quantize
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "partition_speed.json"

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline_overhead import TENSOR_BYTES, Array, in_processes, timing, waiting_openers, waiting_segments
 
-from atoll.run import Pipeline
+from atoll.pipeline import Pipeline
 
 RESULTS = Path(__file__).parent / "results" / "pipeline_gil.json"
 

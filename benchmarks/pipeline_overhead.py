@@ -30,7 +30,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.run import Pipeline
+from atoll.pipeline import Pipeline
 from atoll.toolchain import compile_model, load, write_compiled
 
 TENSOR_BYTES = 150_528  # 224 x 224 x 3, the input of most vision models

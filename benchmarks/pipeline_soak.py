@@ -30,7 +30,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from pipeline_overhead import copying_model, waiting_segments
 
-from atoll.run import Pipeline
+from atoll.pipeline import Pipeline
 
 RESULTS = Path(__file__).parent / "results" / "pipeline_soak.json"
 SIZE = 4096

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import timing_networks as nets
 
-from atoll.ir.graph import Graph
-from atoll.ir.subgraph import boundary
-from atoll.memory import model_parameters, plan_memory
-from atoll.params import ParameterSize, parameter_size
-from atoll.target.generations import DEFAULT, Generation, generation
-from atoll.timing import Demand, ParameterUse, demand
+from atoll.compiler.memory import model_parameters, plan_memory
+from atoll.compiler.parameters import ParameterSize, parameter_size
+from atoll.estimate import Demand, ParameterUse, demand
+from atoll.hardware.generations import DEFAULT, Generation, generation
+from atoll.model.graph import Graph
+from atoll.model.subgraph import boundary
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 MIB = 1 << 20

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from atoll.ir.graph import Buffer, DType, Graph, Operator, Quantization, Tensor
-from atoll.zoo.dense_prediction import ssd_mobilenet_v1
-from atoll.zoo.mobilenet import RELU6, mobilenet_v1, mobilenet_v2
-from atoll.zoo.network import Activation, Layer, Network, Padding
+from atoll.model.graph import Buffer, DType, Graph, Operator, Quantization, Tensor
+from atoll.networks.dense_prediction import ssd_mobilenet_v1
+from atoll.networks.mobilenet import RELU6, mobilenet_v1, mobilenet_v2
+from atoll.quantization.float_network import Activation, Layer, Network, Padding
 
 _BYTES = np.ones(64 << 20, np.uint8)
 RELU, VALID = Activation.RELU, Padding.VALID

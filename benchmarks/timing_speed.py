@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atoll.ir import Buffer, DType, Graph, Operator, Quantization, Tensor
-from atoll.target.host import load_target
-from atoll.timing import ParameterUse, PipelineStage, demand, price, simulate, time_model
+from atoll.estimate import ParameterUse, PipelineStage, demand, price, simulate, time_model
+from atoll.hardware.host import load_target
+from atoll.model import Buffer, DType, Graph, Operator, Quantization, Tensor
 
 RESULTS = Path(__file__).parent / "results" / "timing_speed.json"
 OPERATORS = 500

@@ -19,15 +19,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from atoll import zoo
-from atoll.cut import legal_cuts, partition_at
+from atoll import networks as zoo
 from atoll.device import make_interpreter
 from atoll.device.plain import plain_interpreter
-from atoll.formats.tflite import write_model
-from atoll.ir import Model
-from atoll.ir.subgraph import extract
-from atoll.run import Pipeline
-from atoll.run.inputs import Inputs, random_inputs
+from atoll.model import Model
+from atoll.model.subgraph import extract
+from atoll.model.tflite import write_model
+from atoll.partitioning import legal_cuts, partition_at
+from atoll.pipeline import Pipeline
+from atoll.products.inputs import Inputs, random_inputs
 from atoll.toolchain import compile_model
 
 RESULTS = Path(__file__).parent / "results" / "two_segments.json"

@@ -15,16 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from atoll.cut import equal_parameters, partition_at
-from atoll.emit import CompiledSegment
-from atoll.formats.tflite import read_model
-from atoll.ir import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
-from atoll.ir.subgraph import extract
-from atoll.memory import model_parameters, plan_memory
-from atoll.params import parameter_size
-from atoll.report.inspect import inspect_model
-from atoll.report.run import size
-from atoll.report.vendor import (
+from atoll.compiler.emit import CompiledSegment
+from atoll.compiler.external.report_parser import ParsedModel, ParsedReport, parse_vendor
+from atoll.compiler.external.report_text import (
     SUCCEEDED,
     VERSION,
     WITHIN_TIMEOUT,
@@ -33,8 +26,15 @@ from atoll.report.vendor import (
     success_lines,
     timer_line,
 )
-from atoll.report.vendor_parser import ParsedModel, ParsedReport, parse_vendor
-from atoll.target.generations import DEFAULT, generation
+from atoll.compiler.inspection import inspect_model
+from atoll.compiler.memory import model_parameters, plan_memory
+from atoll.compiler.parameters import parameter_size
+from atoll.hardware.generations import DEFAULT, generation
+from atoll.model import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
+from atoll.model.subgraph import extract
+from atoll.model.tflite import read_model
+from atoll.partitioning import equal_parameters, partition_at
+from atoll.products.units import size
 from atoll.toolchain import CompileOptions, compile_models
 
 ROOT = Path(__file__).parents[1]
@@ -332,7 +332,7 @@ def _printed_again(entry: dict[str, Any], report: ParsedReport) -> str:
 
 
 def _block(model: ParsedModel) -> VendorBlock:
-    from atoll.report.check import OperatorRow
+    from atoll.support.operator_rows import OperatorRow
 
     total = model.total_operators or 0
     mapped = total if model.mapped_operators is None else model.mapped_operators

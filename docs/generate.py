@@ -15,7 +15,7 @@ import atoll
 from atoll import errors
 from atoll.cli import cli
 from atoll.cli.lease import EXIT_NOT_FOUND
-from atoll.target.operators import support_table_markdown
+from atoll.support.operators import support_table_markdown
 
 REFERENCE = Path(__file__).parent / "reference"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atoll.ir import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
+from atoll.model import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
 
 
 def quantized(scale: float = 0.05, zero_point: int = 0) -> Quantization:

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import settings
 
 from atoll.device import inventory
+from shared_data import SHARED
 
 settings.register_profile("atoll", deadline=None, print_blob=True)  # machines differ: no test depends on the clock
 settings.load_profile("atoll")
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         return 1
     if error.startswith("stop:"):
         arguments = [*(item for item in arguments[:-1] if item != "-d"), "-i", error[5:], str(model)]
-    from atoll.cli import edgetpu_compiler
+    from atoll.vendor_tools import edgetpu_compiler
 
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
@@ -70,9 +70,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _for_real_chips(path: Path) -> None:
-    from atoll.formats.darwinn import read_package, write_package
-    from atoll.formats.tflite import read_model, write_model
-    from atoll.ir import CUSTOM_OP
+    from atoll.compiler.package_format import read_package, write_package
+    from atoll.model import CUSTOM_OP
+    from atoll.model.tflite import read_model, write_model
 
     model = read_model(path)
     operators = []

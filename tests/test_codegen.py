@@ -10,21 +10,23 @@ from pathlib import Path
 import pytest
 
 from atoll import toolchain
-from atoll.codegen import Mode, VendorCompiled, _publish, choose_codegen, vendor_compile
-from atoll.cut import Partition, partition_of
-from atoll.device.packages import packages
-from atoll.errors import OutputError, UnsupportedModelError, UsageError
-from atoll.formats.tflite import read_model, write_model
-from atoll.ir import Model
-from atoll.report.agreement import sentences
-from atoll.vendor import VendorCompiler, VendorResult, find_compiler
-from atoll.vendor.compiler import VARIABLE, _examine
-from atoll.vendor.errors import (
+from atoll.api.codegen import Mode, VendorCompiled, _publish, choose_codegen, vendor_compile
+from atoll.compiler.external import VendorCompiler, VendorResult, find_compiler
+from atoll.compiler.external.agreement import sentences
+from atoll.compiler.external.vendor_compiler import VARIABLE, _examine
+from atoll.compiler.packages import packages
+from atoll.errors import (
     CompilerFailedError,
     CompilerInvalidError,
     CompilerMissingError,
     CompilerResultError,
+    OutputError,
+    UnsupportedModelError,
+    UsageError,
 )
+from atoll.model import Model
+from atoll.model.tflite import read_model, write_model
+from atoll.partitioning import Partition, partition_of
 from builders import branched, chain
 from standin_compiler import VERSION, install
 

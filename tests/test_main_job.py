@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll import running, toolchain, zoo
-from atoll.cut import legal_cuts
-from atoll.deploying import deploy
+from atoll import networks as zoo
+from atoll import toolchain
+from atoll.api import running
+from atoll.api.deploying import deploy
+from atoll.compiler.package_format import VIRTUAL_CHIP, read_package
 from atoll.device.plain import plain_interpreter
 from atoll.errors import VerificationError
-from atoll.formats.darwinn import VIRTUAL_CHIP, read_package
-from atoll.formats.tflite import model_bytes, parse_model, read_model, write_model
-from atoll.ir import Model
-from atoll.ir.dump import dump
-from atoll.run.inputs import random_inputs
+from atoll.model import Model
+from atoll.model.dump import dump
+from atoll.model.tflite import model_bytes, parse_model, read_model, write_model
+from atoll.partitioning import legal_cuts
+from atoll.products.inputs import random_inputs
 from builders import branched, chain
 
 MOST = 8

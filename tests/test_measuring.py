@@ -9,19 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from atoll.cut import Failure, MeasurementFile, equal_parameters
-from atoll.cut.measurements import Store
+from atoll.api.measuring import DeviceMeter, Look, Measuring, ModelMeter, OwnCompiler, segment_model
 from atoll.device import Faults, VirtualEdgeTpu
-from atoll.device.errors import DeviceLostError
-from atoll.errors import DeviceError, UnsupportedModelError
-from atoll.formats.tflite import model_bytes, write_model
-from atoll.ir import Model
-from atoll.measuring import DeviceMeter, Look, Measuring, ModelMeter, OwnCompiler, segment_model
-from atoll.planning import SegmentCosts, cut_places
-from atoll.target.host import profile
+from atoll.errors import CompilerMissingError, DeviceError, DeviceLostError, UnsupportedModelError
+from atoll.hardware.host import profile
+from atoll.model import Model
+from atoll.model.tflite import model_bytes, write_model
+from atoll.networks import build
+from atoll.partitioning import Failure, MeasurementFile, equal_parameters
+from atoll.partitioning.best_cuts import cut_places
+from atoll.partitioning.measured.store import Store
+from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.toolchain import CompileOptions, compile_models
-from atoll.vendor.errors import CompilerMissingError
-from atoll.zoo import build
 from builders import branched, chain
 
 HOST = profile("x86-pcie")

@@ -6,11 +6,13 @@ import itertools
 
 import pytest
 
-from atoll.cut import Goal
 from atoll.errors import PartitionError
-from atoll.planning import SegmentCosts, best_cuts, best_uses, cut_places, interval
-from atoll.target.host import profile
-from atoll.timing import pipeline_timing
+from atoll.estimate import pipeline_timing
+from atoll.hardware.host import profile
+from atoll.partitioning import Goal
+from atoll.partitioning.best_cuts import best_cuts, cut_places, interval
+from atoll.partitioning.segment_costs import SegmentCosts
+from atoll.planning.best_uses import best_uses
 from builders import branched, chain
 
 X86 = profile("x86-pcie")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from atoll.errors import OutputError
-from atoll.run import Trace
-from atoll.traces import Slice, trace_events, write_trace
+from atoll.pipeline import Trace
+from atoll.products.trace_events import Slice, trace_events, write_trace
 
 
 def read(path: Path) -> list[Slice]:

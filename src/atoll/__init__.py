@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from atoll.version import __version__
+
 if TYPE_CHECKING:
-    from atoll.checking import check_model
+    from atoll.api.checking import check_model
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
-    from atoll.formats.tflite import read_model, write_model
-    from atoll.run import Pipeline, StageStats
+    from atoll.model.tflite import read_model, write_model
+    from atoll.pipeline import Pipeline, StageStats
     from atoll.toolchain import compile_model
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AtollError",
@@ -32,16 +32,16 @@ __all__ = [
 
 _HOMES = {
     "AtollError": "errors",
-    "Pipeline": "run",
-    "StageStats": "run",
+    "Pipeline": "pipeline",
+    "StageStats": "pipeline",
     "VirtualEdgeTpu": "device",
-    "check_model": "checking",
+    "check_model": "api.checking",
     "compile_model": "toolchain",
     "lease": "device",
     "list_edge_tpus": "device",
     "make_interpreter": "device",
-    "read_model": "formats.tflite",
-    "write_model": "formats.tflite",
+    "read_model": "model.tflite",
+    "write_model": "model.tflite",
 }
 """Public names are imported when they are first used, so that ``import atoll`` and ``atoll --help`` stay quick."""
 

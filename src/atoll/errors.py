@@ -171,5 +171,119 @@ class VerificationError(AtollError):
     exit_code = 90
 
 
+class DeviceBusyError(DeviceError):
+    """Every fitting device is in use, and the time to wait for one is over."""
+
+    exit_code = 71
+
+
+class DeviceLostError(DeviceError):
+    """A device that was listed and is gone."""
+
+    exit_code = 72
+
+
+class DevicePermissionError(DeviceError):
+    """A device that this user may not open."""
+
+    exit_code = 73
+
+
+class BootStateError(DeviceError):
+    """A USB device that has not got its firmware yet."""
+
+    exit_code = 74
+
+
+class LibraryMissingError(DeviceError):
+    """No Edge TPU runtime library."""
+
+    exit_code = 75
+
+
+class LibraryInvalidError(DeviceError):
+    """A file that is not an Edge TPU runtime library."""
+
+    exit_code = 76
+
+
+class LibraryArchitectureError(LibraryInvalidError):
+    """A library for another processor or system."""
+
+    exit_code = 77
+
+
+class RuntimeTooOldError(DeviceError):
+    """A file compiled for a newer runtime than the device's."""
+
+    exit_code = 78
+
+
+class RuntimeMisfitError(DeviceError):
+    """A runtime library that crashes, hangs, or does not fit the interpreter."""
+
+    exit_code = 79
+
+
+class LeaseDirectoryError(DeviceError):
+    """A lease directory that cannot be made or written."""
+
+    exit_code = 100
+
+
+class LeaseFileSystemError(LeaseDirectoryError):
+    """A lease directory on a file system whose locks do not protect a device."""
+
+    exit_code = 101
+
+
+class LeaseFileError(LeaseDirectoryError):
+    """A lock file that cannot be used: not a file, or another user's."""
+
+    exit_code = 102
+
+
+class CompilerMissingError(AtollError):
+    """No vendor compiler on this machine."""
+
+    exit_code = 110
+
+
+class CompilerInvalidError(AtollError):
+    """A file or command that is not the vendor's compiler."""
+
+    exit_code = 111
+
+
+class CompilerFailedError(AtollError):
+    """The vendor's compiler refused a model, or crashed on it."""
+
+    exit_code = 112
+
+
+class CompilerTimeoutError(CompilerFailedError):
+    """The vendor's compiler took too long."""
+
+    exit_code = 113
+
+
+class CompilerResultError(CompilerFailedError):
+    """The vendor's compiler says that it succeeded, and its file does not fit the model."""
+
+    exit_code = 114
+
+
+class UntrainableModelError(UnsupportedModelError, RuntimeError, ValueError):
+    """A model whose last layers cannot be trained."""
+
+
+class ModelFileError(FileAccessError, RuntimeError, ValueError):
+    """A model file that cannot be opened."""
+
+
+class TrainingError(InputError, RuntimeError, ValueError):
+    """Training data that does not fit: shapes, labels, or values that are not finite."""
+
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, the shells' convention."""

@@ -1,8 +1,8 @@
 """The whole way of a model through the program, one call per stage.
 
 load → check → cut → map → plan memory → emit     compile_models
-compile_models → write                            atoll.deploying
-write → open devices → run → compare              atoll.running
+compile_models → write                            atoll.api.deploying
+write → open devices → run → compare              atoll.api.running
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atoll import __version__
-from atoll.check import Support, check, require_compilable
-from atoll.cut import Partition, equal_parameters, partition_at
-from atoll.emit import (
+from atoll.compiler.emit import (
     Compiled,
     CompiledSegment,
     caching_token,
@@ -29,20 +26,23 @@ from atoll.emit import (
     segment_name,
     with_custom_operators,
 )
+from atoll.compiler.memory import ModelParameters, ModelPlan, model_parameters, plan_memory
+from atoll.compiler.memory.order import OrderSearch, best_order
+from atoll.compiler.package_format import write_package
+from atoll.compiler.parameters import parameter_size
 from atoll.errors import AtollError, UnsupportedModelError, UsageError
 from atoll.files import output_directory
 from atoll.findings import Finding
-from atoll.formats.darwinn import write_package
-from atoll.formats.tflite import model_bytes, read_model
-from atoll.ir.graph import Graph, Model
-from atoll.ir.subgraph import boundary, extract, with_unique_names
-from atoll.mapping import Mapping as Mapped
-from atoll.mapping import map_operators
-from atoll.memory import ModelParameters, ModelPlan, model_parameters, plan_memory
-from atoll.memory.order import OrderSearch, best_order
-from atoll.params import parameter_size
-from atoll.target.generations import DEFAULT, Generation
-from atoll.target.operators import DEFAULT_RUNTIME, Status
+from atoll.hardware.generations import DEFAULT, Generation
+from atoll.model.graph import Graph, Model
+from atoll.model.subgraph import boundary, extract, with_unique_names
+from atoll.model.tflite import model_bytes, read_model
+from atoll.partitioning import Partition, equal_parameters, partition_at
+from atoll.support import Support, check, require_compilable
+from atoll.support.operators import DEFAULT_RUNTIME, Status
+from atoll.support.regions import Mapping as Mapped
+from atoll.support.regions import map_operators
+from atoll.version import __version__
 
 COMPILER = f"atoll {__version__}"
 """What our packages name as their compiler."""
@@ -90,7 +90,7 @@ class Attempt:
 def load(path: str | Path) -> Model:
     """Read a model for what follows here: every tensor of graph 0 has a name of its own.
 
-    Raises as :func:`atoll.formats.tflite.read_model`.
+    Raises as :func:`atoll.model.tflite.read_model`.
     """
     return named(read_model(path))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from atoll.cli import cli, invoke
-from atoll.formats.tflite import write_model
+from atoll.model.tflite import write_model
 from builders import branched, chain
 
 

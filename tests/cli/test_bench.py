@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from atoll import toolchain
-from atoll.cli import invoke, vendor_tools
-from atoll.cli.bench import command
+from atoll.cli import invoke
 from atoll.errors import DeviceError, FileMissingError, UsageError
-from atoll.formats.tflite import read_model, write_model
+from atoll.model.tflite import read_model, write_model
+from atoll.vendor_tools import entry_points as vendor_tools
+from atoll.vendor_tools.bench import command
 from builders import chain
 
 PIPELINE, MULTIPLE = "model_pipelining_performance_analysis", "multiple_tpus_performance_analysis"
@@ -65,7 +66,7 @@ def test_compiled_segments_are_taken_as_they_are(work: Path, capsys: pytest.Capt
 def test_side_by_side_runs_every_request_once(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atoll import benching
+    from atoll.api import benching
 
     seen: list[int] = []
     original = benching.side_by_side
@@ -143,7 +144,7 @@ def test_vendor_flags_in_every_form(form: str, work: Path, capsys: pytest.Captur
     ["append_recurrent_links", "join_tflite_models", "split_fc", "partition_with_num_ops", PIPELINE, MULTIPLE],
 )
 def test_every_vendor_tool_starts_under_its_name(name: str) -> None:
-    code = f"import sys; sys.argv = ['/usr/bin/{name}', '--help']; from atoll.cli import vendor_tools as v; v.{name}()"
+    code = f"import sys; sys.argv = ['{name}', '--help']; from atoll.vendor_tools import entry_points as v; v.{name}()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"Usage: {name} [OPTIONS]")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from atoll.cli.output import LONGEST_NAME, brief
-from atoll.formats.tflite import read_model, write_model
-from atoll.ir import Model
+from atoll.model import Model
+from atoll.model.tflite import read_model, write_model
 from builders import chain
 
 Run = Callable[..., Any]
@@ -93,7 +93,15 @@ def test_it_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
     )
     assert "operators would run" in done.stdout
     loaded = set(done.stderr.split())
-    heavy = {"rich", "ai_edge_litert.interpreter", "atoll.cut", "atoll.emit", "atoll.device", "numpy.ma", "zipfile"}
+    heavy = {
+        "rich",
+        "ai_edge_litert.interpreter",
+        "atoll.partitioning",
+        "atoll.compiler.emit",
+        "atoll.device",
+        "numpy.ma",
+        "zipfile",
+    }
     assert not heavy & loaded
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from atoll.device import make_interpreter
-from atoll.formats.tflite import read_model, write_model
-from atoll.ir import Model
+from atoll.model import Model
+from atoll.model.tflite import read_model, write_model
 from builders import GraphBuilder, branched, chain
 
 
@@ -81,7 +81,7 @@ def test_text_names_files_and_reasons(atoll: Callable[..., Any], net: Path, tmp_
 
 
 def test_the_result_is_that_of_edgetpu_compiler(atoll: Callable[..., Any], net: Path, tmp_path: Path) -> None:
-    from atoll.cli import edgetpu_compiler
+    from atoll.vendor_tools import edgetpu_compiler
 
     _compile(atoll, net, "-o", tmp_path / "one")
     assert edgetpu_compiler.invoke(["-o", str(tmp_path / "two"), str(net)]) == 0

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from atoll.formats.tflite import read_model
-from atoll.vendor.compiler import NAME, VARIABLE, _examine
+from atoll.compiler.external.vendor_compiler import NAME, VARIABLE, _examine
+from atoll.model.tflite import read_model
 from standin_compiler import VERSION, install
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the vendor's compiler is for Linux")
@@ -27,7 +27,9 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv(VARIABLE, raising=False)
     own = tmp_path / "own" / NAME
     own.parent.mkdir()
-    own.write_text(f"#!{sys.executable}\nfrom atoll.cli.vendor_tools import edgetpu_compiler\nedgetpu_compiler()\n")
+    own.write_text(
+        f"#!{sys.executable}\nfrom atoll.vendor_tools.entry_points import edgetpu_compiler\nedgetpu_compiler()\n"
+    )
     own.chmod(0o755)
     monkeypatch.setenv("PATH", os.pathsep.join((str(own.parent), str(tmp_path / "bin"), "/usr/bin", "/bin")))
     return tmp_path / "bin"
@@ -77,7 +79,7 @@ def test_json_has_prediction_and_answer(
 @pytest.mark.parametrize("codegen", ["virtual", "vendor"])
 def test_cut_as_a_file_says(atoll: Atoll, chain_file: Path, path: Path, tmp_path: Path, codegen: str) -> None:
     from atoll import toolchain
-    from atoll.cut import partition_of, write_partition
+    from atoll.partitioning import partition_of, write_partition
 
     install(path)
     graph = toolchain.load(chain_file).main

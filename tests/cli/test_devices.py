@@ -113,8 +113,8 @@ def test_lease_lasts_as_long_as_what_the_command_started() -> None:
         "child = subprocess.Popen([sys.executable, '-c', 'print(1, flush=True); input()'], close_fds=False)\n"
         "import os; os._exit(0)"
     )
-    from atoll.device.errors import DeviceBusyError
-    from atoll.device.lease import lease as take
+    from atoll.device.leasing.lease import lease as take
+    from atoll.errors import DeviceBusyError
 
     with lease("-n", "3", code=code, stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -130,7 +130,7 @@ def test_lease_lasts_as_long_as_what_the_command_started() -> None:
 
 
 def test_lease_fails_or_gives_up(atoll: Atoll) -> None:
-    from atoll.device.lease import lease as take
+    from atoll.device.leasing.lease import lease as take
 
     with take(3):
         result = atoll("lease", "--no-wait", "--", sys.executable)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll.cli import edgetpu_compiler
-from atoll.formats.tflite import read_model, write_model
-from atoll.ir import Buffer, DType, Model, Tensor
-from atoll.report.vendor_parser import Attempt, parse_vendor
+from atoll.compiler.external.report_parser import Attempt, parse_vendor
+from atoll.model import Buffer, DType, Model, Tensor
+from atoll.model.tflite import read_model, write_model
+from atoll.vendor_tools import edgetpu_compiler
 from builders import GraphBuilder, branched, chain
 
 VERSION = "Edge TPU Compiler version 16.0.384591198"
@@ -140,7 +140,7 @@ def test_segments_have_a_block_each(compiler: Callable[..., Result], tmp_path: P
 
 
 def test_several_models_share_a_token(compiler: Callable[..., Result], tmp_path: Path) -> None:
-    from atoll.formats.darwinn import read_package
+    from atoll.compiler.package_format import read_package
 
     for seed, name in enumerate("ab"):
         write_model(chain(seed=seed), tmp_path / f"{name}.tflite")
@@ -393,7 +393,7 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
 
     write_model(chain(), tmp_path / "net.tflite")
     program = (
-        "import time; from atoll import toolchain; from atoll.cli.edgetpu_compiler import main\n"
+        "import time; from atoll import toolchain; from atoll.vendor_tools.edgetpu_compiler import main\n"
         "def wait(*_):\n    open('started', 'w').close(); time.sleep(1000)\n"
         "toolchain.write_compiled = wait\n"
         "main(['net.tflite'])"

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atoll.compiler.inspection import inspect_model
+from atoll.compiler.package_format import Package, read_package, write_package
 from atoll.errors import AtollError
-from atoll.formats.darwinn import Package, read_package, write_package
-from atoll.formats.tflite import model_bytes, parse_model, read_model, write_model
-from atoll.ir import Model
-from atoll.report.inspect import inspect_model
+from atoll.model import Model
+from atoll.model.tflite import model_bytes, parse_model, read_model, write_model
 from atoll.toolchain import compile_models
 from builders import branched, chain
 

@@ -11,9 +11,10 @@ from typing import Any
 import click
 import pytest
 
-from atoll.cli import cli, edgetpu_compiler, invoke, model_pipelining, partition_with_profiling
+from atoll.cli import cli, invoke
 from atoll.cli.options import FiniteFloat
 from atoll.errors import OutputError, UsageError
+from atoll.vendor_tools import edgetpu_compiler, model_pipelining, partition_with_profiling
 
 Run = Callable[..., Any]
 

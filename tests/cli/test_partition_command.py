@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from atoll import errors
-from atoll.cut import cut_tensors, read_partition
-from atoll.formats.tflite import write_model
-from atoll.ir import Model
+from atoll.model import Model
+from atoll.model.tflite import write_model
+from atoll.networks import build
+from atoll.partitioning import cut_tensors, read_partition
 from atoll.toolchain import load
-from atoll.zoo import build
 from builders import GraphBuilder
 
 Run = Callable[..., Any]

@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 
 from atoll import errors, toolchain
-from atoll.cli import vendor_tools
+from atoll.api.measuring import segment_model
 from atoll.cli.measuring import choose_devices
-from atoll.cli.partition_with_profiling import command as profiling_command
-from atoll.cut import read_partition
 from atoll.device import inventory
-from atoll.device.errors import DeviceLostError
-from atoll.formats.tflite import model_bytes, read_model, write_model
-from atoll.measuring import segment_model
-from atoll.vendor.errors import CompilerMissingError
-from atoll.zoo import build
+from atoll.errors import CompilerMissingError, DeviceLostError
+from atoll.model.tflite import model_bytes, read_model, write_model
+from atoll.networks import build
+from atoll.partitioning import read_partition
+from atoll.vendor_tools import entry_points as vendor_tools
+from atoll.vendor_tools.partition_with_profiling import command as profiling_command
 
 Run = Callable[..., Any]
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll import errors
-from atoll.formats.tflite import write_model
-from atoll.report.plan import round_ticks
-from atoll.target.host import profile
-from atoll.zoo import build
+from atoll.hardware.host import profile
+from atoll.model.tflite import write_model
+from atoll.networks import build
+from atoll.reporting.plan_report import round_ticks
 
 Run = Callable[..., Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from atoll import errors
-from atoll.target.host import load_target, profile
+from atoll.hardware.host import load_target, profile
 
 Run = Callable[..., Any]
 

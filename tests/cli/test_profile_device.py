@@ -15,8 +15,8 @@ import pytest
 
 from atoll import errors
 from atoll.device import VirtualEdgeTpu, inventory, lease
-from atoll.device.errors import DeviceBusyError, RuntimeTooOldError
-from atoll.target.host import load_target
+from atoll.errors import DeviceBusyError, RuntimeTooOldError
+from atoll.hardware.host import load_target
 
 Run = Callable[..., Any]
 

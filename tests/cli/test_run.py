@@ -23,15 +23,15 @@ import pytest
 import atoll as atoll_package
 from atoll import errors, toolchain
 from atoll.device.inventory import edge_tpus
-from atoll.formats.tflite import read_model, write_model
-from atoll.ir import DType, Model, Operator
+from atoll.model import DType, Model, Operator
+from atoll.model.tflite import read_model, write_model
 from builders import GraphBuilder, branched, chain
 
 Run = Callable[..., Any]
 
 
 def shipped_target(name: str) -> str:
-    return (importlib.resources.files("atoll.target") / "hosts" / f"{name}.toml").read_text()
+    return (importlib.resources.files("atoll.hardware") / "hosts" / f"{name}.toml").read_text()
 
 
 def test_the_table_shows_each_segment_and_the_proof(atoll: Run, chain_file: Path) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from standins import PCI, SOURCE, Standin, System, standin_library
 
-from atoll.device import inventory, leasedir, library, real, runtime, sysfs
-from atoll.formats.tflite import write_model
-from atoll.ir import Model
+from atoll.device import inventory
+from atoll.device.leasing import directory as leasedir
+from atoll.device.real import library, runtime, sysfs
+from atoll.device.real import real_device as real
+from atoll.model import Model
+from atoll.model.tflite import write_model
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from atoll.device.virtual import RESOLVER
-from atoll.formats.darwinn import VIRTUAL_CHIP, Executable, ExecutableKind, Package, write_package
-from atoll.formats.tflite import model_bytes
-from atoll.ir import Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
-from atoll.ir.subgraph import boundary
+from atoll.compiler.package_format import VIRTUAL_CHIP, Executable, ExecutableKind, Package, write_package
+from atoll.device.virtual.virtual_device import RESOLVER
+from atoll.model import Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
+from atoll.model.subgraph import boundary
+from atoll.model.tflite import model_bytes
 
 CONV = {
     "padding": 0,

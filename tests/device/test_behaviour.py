@@ -27,17 +27,16 @@ from small_models import (
 )
 
 from atoll.device import Cooling, Faults, Invocation, VirtualEdgeTpu, list_edge_tpus, make_interpreter
-from atoll.device.clock import wait_until
-from atoll.device.errors import DeviceLostError, RuntimeTooOldError
-from atoll.device.faults import NO_FAULTS, parse_faults
-from atoll.device.faults import VARIABLE as FAULTS
 from atoll.device.inventory import RUNTIME_VARIABLE, VARIABLE, edge_tpus, select
-from atoll.device.sram import Sram
-from atoll.device.thermal import Thermometer
-from atoll.device.virtual import LOAD_BYTES_PER_S
-from atoll.errors import AtollError, DeviceError, UsageError
-from atoll.formats.tflite import read_model
-from atoll.ir import Model
+from atoll.device.virtual.clock import wait_until
+from atoll.device.virtual.faults import NO_FAULTS, parse_faults
+from atoll.device.virtual.faults import VARIABLE as FAULTS
+from atoll.device.virtual.sram import Sram
+from atoll.device.virtual.thermal import Thermometer
+from atoll.device.virtual.virtual_device import LOAD_BYTES_PER_S
+from atoll.errors import AtollError, DeviceError, DeviceLostError, RuntimeTooOldError, UsageError
+from atoll.model import Model
+from atoll.model.tflite import read_model
 
 Save = Callable[[Model], Path]
 
@@ -312,7 +311,7 @@ def test_no_text_breaks_the_fault_parser(text: str) -> None:
 
 
 def test_real_time_waits_for_the_modelled_latency(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    from atoll.device import virtual
+    from atoll.device.virtual import virtual_device as virtual
 
     waits: list[float] = []
     monkeypatch.setattr(virtual, "wait_until", lambda deadline: (waits.append(deadline), wait_until(deadline)))
@@ -324,7 +323,7 @@ def test_real_time_waits_for_the_modelled_latency(save: Save, monkeypatch: pytes
 
 
 def test_what_a_device_had_to_do_is_gone_with_a_reset(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    from atoll.device import virtual
+    from atoll.device.virtual import virtual_device as virtual
 
     deadlines: list[float] = []
     monkeypatch.setattr(virtual, "wait_until", deadlines.append)

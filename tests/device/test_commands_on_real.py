@@ -13,16 +13,16 @@ import pytest
 from small_models import branched, compiled, package
 from standins import PCI, USB, Standin
 
-from atoll.cli import cli, invoke, model_pipelining
+from atoll.cli import cli, invoke
 from atoll.cli.workers import lease_named, open_workers
-from atoll.device import lease, leasedir
-from atoll.device.errors import DeviceBusyError
+from atoll.compiler.external.vendor_compiler import VARIABLE as COMPILER
+from atoll.compiler.external.vendor_compiler import _examine
+from atoll.device import lease
+from atoll.device.leasing import directory as leasedir
 from atoll.device.plain import plain_interpreter
-from atoll.errors import DeviceError, UsageError
-from atoll.formats.tflite import write_model
-from atoll.vendor.compiler import VARIABLE as COMPILER
-from atoll.vendor.compiler import _examine
-from atoll.vendor.errors import CompilerMissingError
+from atoll.errors import CompilerMissingError, DeviceBusyError, DeviceError, UsageError
+from atoll.model.tflite import write_model
+from atoll.vendor_tools import model_pipelining
 from builders import chain
 from standin_compiler import install
 

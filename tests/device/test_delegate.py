@@ -18,11 +18,11 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from small_models import branched, chain, custom, quantization
 
 from atoll.device import Delegate, Node
-from atoll.device import delegate as internals
-from atoll.device.virtual import RESOLVER
+from atoll.device.virtual import delegate as internals
+from atoll.device.virtual.virtual_device import RESOLVER
 from atoll.errors import DeviceError
-from atoll.formats.tflite import model_bytes
-from atoll.ir import DType, Graph, Model, Operator, Tensor
+from atoll.model import DType, Graph, Model, Operator, Tensor
+from atoll.model.tflite import model_bytes
 
 
 class Compute:

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import assert_equal, branched, compiled, plain_interpreter, random_input, run
 
-from atoll.arrays import ALIGNMENT, aligned_empty
 from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.device.faults import Faults
+from atoll.device.aligned_arrays import ALIGNMENT, aligned_empty
 from atoll.device.interpreter import EdgeTpuInterpreter
+from atoll.device.virtual.faults import Faults
 from atoll.errors import DeviceError
-from atoll.ir import Model
-from atoll.run import Pipeline
-from atoll.run.wiring import TensorSpec
+from atoll.model import Model
+from atoll.pipeline import Pipeline
+from atoll.products.tensor_spec import TensorSpec
 
 Save = Callable[[Model], Path]
 Arrays = dict[str, np.ndarray]
@@ -115,7 +115,7 @@ def test_any_arrays_in_any_order_with_calls_of_litert_between(
 
 
 def _bytes() -> bytes:
-    from atoll.formats.tflite import model_bytes
+    from atoll.model.tflite import model_bytes
 
     return bytes(model_bytes(everything()))
 

@@ -18,10 +18,10 @@ from standins import PCI, Standin
 from test_commands_on_real import SECOND, Atoll, atoll, machine
 
 from atoll.device import VirtualEdgeTpu, inventory, lease, make_interpreter
-from atoll.device.errors import DeviceBusyError
-from atoll.device.faults import Faults
-from atoll.ir import Model
-from atoll.run import Pipeline, StageError
+from atoll.device.virtual.faults import Faults
+from atoll.errors import DeviceBusyError
+from atoll.model import Model
+from atoll.pipeline import Pipeline, StageError
 
 __all__ = ["atoll", "machine"]
 Save = Callable[[Model], Path]

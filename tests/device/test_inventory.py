@@ -15,7 +15,7 @@ from small_models import branched, compiled
 from atoll.device import VirtualEdgeTpu, list_edge_tpus, make_interpreter
 from atoll.device.inventory import VARIABLE, select
 from atoll.errors import AtollError, DeviceError, UsageError
-from atoll.ir import Model
+from atoll.model import Model
 
 Save = Callable[[Model], Path]
 

@@ -21,15 +21,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import branched, compiled
 
-from atoll.device import arbiter as arbiter_module
-from atoll.device import leasedir, locks
-from atoll.device.arbiter import Arbiter
-from atoll.device.errors import DeviceBusyError, LeaseDirectoryError, LeaseFileError, LeaseFileSystemError
 from atoll.device.interpreter import make_interpreter
 from atoll.device.inventory import VARIABLE, select
-from atoll.device.lease import PATIENCE_VARIABLE, holders, lease, patience
-from atoll.errors import DeviceError, UsageError
-from atoll.ir import Model
+from atoll.device.leasing import arbiter as arbiter_module
+from atoll.device.leasing import directory as leasedir
+from atoll.device.leasing import locks
+from atoll.device.leasing.arbiter import Arbiter
+from atoll.device.leasing.lease import PATIENCE_VARIABLE, holders, lease, patience
+from atoll.errors import (
+    DeviceBusyError,
+    DeviceError,
+    LeaseDirectoryError,
+    LeaseFileError,
+    LeaseFileSystemError,
+    UsageError,
+)
+from atoll.model import Model
 
 Save = Callable[[Model], Path]
 
@@ -48,7 +55,7 @@ def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def another_process(code: str) -> Iterator[subprocess.Popen[str]]:
     """Run ``code`` with everything imported; it says "ready" when it has what it wants."""
     prelude = (
-        "import os, sys, time\nfrom atoll.device.lease import lease\nfrom atoll.device import make_interpreter\n"
+        "import os, sys, time\nfrom atoll.device import lease, make_interpreter\n"
         "def ready():\n    print('ready', flush=True)\n"
     )
     process = subprocess.Popen(
@@ -341,7 +348,7 @@ def test_interpreters_use_the_leased_devices(save: Save) -> None:
 
 def test_the_end_of_a_lease_waits_for_what_is_under_way(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device stays taken while the interpreter still runs on it."""
-    from atoll.device import virtual
+    from atoll.device.virtual import virtual_device as virtual
 
     entered, leave = threading.Event(), threading.Event()
     monkeypatch.setattr(virtual.Region, "run", lambda _: (entered.set(), leave.wait(LIMIT)))

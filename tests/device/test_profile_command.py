@@ -12,9 +12,8 @@ from standins import PCI, Standin
 
 from atoll.cli import cli, invoke
 from atoll.device import lease
-from atoll.device.errors import DeviceLostError, RuntimeTooOldError
-from atoll.errors import DeviceError
-from atoll.ir import Model
+from atoll.errors import DeviceError, DeviceLostError, RuntimeTooOldError
+from atoll.model import Model
 
 Save = Callable[[Model], Path]
 

@@ -24,10 +24,10 @@ from small_models import (
 )
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.device import virtual as internals
-from atoll.device.region import Region
+from atoll.device.virtual import virtual_device as internals
+from atoll.device.virtual.region import Region
 from atoll.errors import DeviceError
-from atoll.ir import DType, Graph, Model, Operator, Tensor
+from atoll.model import DType, Graph, Model, Operator, Tensor
 
 Save = Callable[[Model], Path]
 SHAPE = (1, 4, 4, 4)

@@ -9,9 +9,8 @@ from standins import PCI, Standin
 from test_commands_on_real import SECOND, Atoll, atoll, machine
 
 from atoll.device import lease
-from atoll.device.errors import DeviceBusyError
-from atoll.errors import DeviceError
-from atoll.formats.tflite import write_model
+from atoll.errors import DeviceBusyError, DeviceError
+from atoll.model.tflite import write_model
 from builders import chain
 
 __all__ = ["atoll", "machine"]

@@ -15,10 +15,17 @@ import pytest
 from small_models import assert_equal, branched, compiled, package, plain_interpreter, random_input, run
 from standins import PCI, USB, Standin, System, standin_library
 
-from atoll.device import RealEdgeTpu, list_edge_tpus, make_interpreter, runtime, sysfs
-from atoll.device.errors import (
+from atoll.device import RealEdgeTpu, list_edge_tpus, make_interpreter
+from atoll.device.inventory import VARIABLE, edge_tpus, select
+from atoll.device.real import runtime, sysfs
+from atoll.device.real.library import VARIABLE as LIBRARY
+from atoll.device.real.library import find_library
+from atoll.device.real.runtime import runtime_library
+from atoll.errors import (
     BootStateError,
+    CorruptPackageError,
     DeviceBusyError,
+    DeviceError,
     DeviceLostError,
     DevicePermissionError,
     LibraryArchitectureError,
@@ -26,13 +33,9 @@ from atoll.device.errors import (
     LibraryMissingError,
     RuntimeMisfitError,
     RuntimeTooOldError,
+    UsageError,
 )
-from atoll.device.inventory import VARIABLE, edge_tpus, select
-from atoll.device.library import VARIABLE as LIBRARY
-from atoll.device.library import find_library
-from atoll.device.runtime import runtime_library
-from atoll.errors import CorruptPackageError, DeviceError, UsageError
-from atoll.ir import Model
+from atoll.model import Model
 
 Save = Callable[[Model], Path]
 
@@ -300,6 +303,6 @@ def test_devices_need_no_file_system_to_be_described(system: System) -> None:
     """Elsewhere than on Linux only the library knows the devices."""
     library = runtime.RuntimeLibrary("lib", "RuntimeVersion(13)", ())
     (system.root / "sys").rmdir()
-    from atoll.device.real import why_not
+    from atoll.device.real.real_device import why_not
 
     assert type(why_not(RealEdgeTpu(library, "usb", "x"))) is DeviceError

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standins import PCI, USB, Standin, System
 
-from atoll.device import sysfs
 from atoll.device.doctor import Check, diagnose
 from atoll.device.inventory import VARIABLE
-from atoll.device.lease import lease
-from atoll.device.library import VARIABLE as LIBRARY
+from atoll.device.leasing.lease import lease
+from atoll.device.real import sysfs
+from atoll.device.real.library import VARIABLE as LIBRARY
+from atoll.device.real.sysfs import attached_devices
 from atoll.device.survey import survey
-from atoll.device.sysfs import attached_devices
 
 
 @pytest.fixture(autouse=True)

@@ -29,15 +29,16 @@ from small_models import (
 )
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.device import delegate as delegate_internals
-from atoll.device import virtual as internals
+from atoll.device.virtual import delegate as delegate_internals
+from atoll.device.virtual import virtual_device as internals
 from atoll.errors import DeviceError
-from atoll.formats.tflite import model_bytes, parse_model
-from atoll.ir import Model
+from atoll.model import Model
+from atoll.model.tflite import model_bytes, parse_model
+from shared_data import DATA
 
 Save = Callable[[Model], Path]
 
-MODELS = Path(__file__).parents[3] / "shared/data/models"
+MODELS = DATA / "models"
 
 
 def opened(path: Path, device: VirtualEdgeTpu | None = None) -> Interpreter:

@@ -14,22 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atoll.cut import Fleet, Goal
 from atoll.errors import PartitionError
-from atoll.ir.graph import Graph
-from atoll.planning import (
-    FleetCosts,
-    SegmentCosts,
-    best_pieces,
-    cut_places,
-    fewer_devices,
-    interval,
-    latency,
-    moves,
-)
-from atoll.planning.costs import Operators, contiguous
-from atoll.target.host import profile
-from atoll.timing import pipeline_timing
+from atoll.estimate import pipeline_timing
+from atoll.hardware.host import profile
+from atoll.model.graph import Graph
+from atoll.partitioning import Fleet, Goal
+from atoll.partitioning.best_cuts import best_pieces, cut_places, fewer_devices, interval, latency
+from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.neighbours import moves
+from atoll.partitioning.segment_costs import Operators, SegmentCosts, contiguous
 from builders import GraphBuilder
 
 X86, PI = profile("x86-pcie"), profile("pi3-usb2")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from atoll.ir.graph import Graph
-from atoll.planning import SegmentCosts, Sharing
-from atoll.target.host import profile
+from atoll.hardware.host import profile
+from atoll.model.graph import Graph
+from atoll.partitioning.segment_costs import SegmentCosts
+from atoll.planning.sharing import Sharing
 from builders import GraphBuilder
 
 X86 = profile("x86-pcie")

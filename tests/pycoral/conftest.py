@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from atoll import toolchain
-from atoll.formats.tflite import read_model, write_model
+from atoll.model.tflite import read_model, write_model
 from builders import chain
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atoll.cli import invoke
-from atoll.cli.model_pipelining import command
+from atoll.vendor_tools.model_pipelining import command
 
 PROGRAM = """
 import sys, threading

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import click
 
-from atoll import __version__
 from atoll.errors import INTERRUPTED, AtollError, OutputError
+from atoll.version import __version__
 
 COMMANDS = {
     "bench": "Measure or model how much several Edge TPUs gain: the vendor's analysis tools.",
@@ -33,6 +33,10 @@ COMMANDS = {
 """Each command lives in the module of its name and is imported when it is used: ``atoll --help`` stays quick."""
 
 
+_HOMES = {"bench": "vendor_tools", "graph": "vendor_tools"}
+"""The vendor's tools live in a room of their own."""
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -40,7 +44,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"atoll.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"atoll.{_HOMES.get(cmd_name, 'cli')}.{cmd_name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -10,7 +10,7 @@ import click
 from atoll.cli.output import brief, json_option, print_json, table
 
 if TYPE_CHECKING:
-    from atoll.report.check import Stop
+    from atoll.reporting.check_report import Stop
 
 
 @click.command("check")
@@ -23,9 +23,9 @@ def command(model: str, runtime: int, as_json: bool) -> None:
     Nothing is written. Every reason is given, with what to do about it; operators that stay on the CPU only because
     they follow another one are counted with it (--json lists them).
     """
-    from atoll.checking import check_model
-    from atoll.formats.tflite import read_model
-    from atoll.report.check import stops
+    from atoll.api.checking import check_model
+    from atoll.model.tflite import read_model
+    from atoll.reporting.check_report import stops
 
     report = check_model(read_model(model), runtime)
     if as_json:

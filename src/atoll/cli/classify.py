@@ -36,9 +36,9 @@ def command(
     """
     import numpy as np
 
-    from atoll.formats.tflite import read_model
-    from atoll.learn import in_parallel
-    from atoll.run.inputs import read_inputs
+    from atoll.learning import in_parallel
+    from atoll.model.tflite import read_model
+    from atoll.products.inputs import read_inputs
 
     classifier = read_model(model)
     names = read_labels(labels) if labels else []

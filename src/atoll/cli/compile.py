@@ -14,9 +14,9 @@ from atoll.cli.output import brief, json_option, print_json, progress, quiet_opt
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.codegen import Mode
-    from atoll.memory.order import OrderSearch
-    from atoll.report.compile import FileReport
+    from atoll.api.codegen import Mode
+    from atoll.compiler.memory.order import OrderSearch
+    from atoll.reporting.compile_report import FileReport
     from atoll.toolchain import Attempt
 
 _SHOWN_ORDERS = 24
@@ -108,10 +108,10 @@ def command(
         request = Request(models, directory, segments, min_runtime, all_regions, timeout, partition_file)
         compile_with_vendor(chosen, request, as_json, quiet)
         return
-    from atoll.cli.compile_job import Compilation, Job
+    from atoll.api.compile_job import Compilation, Job
     from atoll.files import write_file
-    from atoll.report.compile import operators_csv
-    from atoll.target import generations
+    from atoll.hardware import generations
+    from atoll.reporting.compile_report import operators_csv
     from atoll.toolchain import CompileOptions
 
     options = CompileOptions(
@@ -201,8 +201,8 @@ def _failed_later(attempt: Attempt, attempts: Iterable[Attempt]) -> bool:
 def _show_orders(models: Sequence[str], weights: Sequence[float] | None, orders: OrderSearch | None) -> None:
     if orders is None or weights is None:
         return
-    from atoll.report.compile import base_name
-    from atoll.report.run import size
+    from atoll.products.units import size
+    from atoll.reporting.compile_report import base_name
 
     names = [base_name(model) for model in models]
     table(
@@ -225,7 +225,7 @@ def _show_orders(models: Sequence[str], weights: Sequence[float] | None, orders:
 
 
 def _show_files(reports: Sequence[FileReport]) -> None:
-    from atoll.report.run import size
+    from atoll.products.units import size
 
     table(
         ("file", ">operators", ">on TPU", ">on-chip", ">remaining", ">off-chip", ">runtime", ">size"),
@@ -257,7 +257,7 @@ def _show_reasons(reports: Sequence[FileReport]) -> None:
 
 def hints(reports: Sequence[FileReport], default_runtime: int) -> Iterable[str]:
     """What would make the result better."""
-    from atoll.report.run import size
+    from atoll.products.units import size
 
     for report in reports:
         if not report.subgraphs:

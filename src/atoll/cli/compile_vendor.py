@@ -13,8 +13,8 @@ from atoll.cli.output import print_json, progress, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.codegen import Mode, VendorCompiled
-    from atoll.vendor import VendorCompiler
+    from atoll.api.codegen import Mode, VendorCompiled
+    from atoll.compiler.external import VendorCompiler
 
 _OURS = {
     "stop_at": "--intermediate-tensors",
@@ -49,7 +49,7 @@ def vendor_compiler(codegen: Mode, path: str | None, quiet: bool) -> VendorCompi
     """
     if codegen == "virtual" and path is None:
         return None
-    from atoll.codegen import choose_codegen
+    from atoll.api.codegen import choose_codegen
 
     def say(text: str) -> None:
         if not quiet:
@@ -77,9 +77,9 @@ def _only_ours() -> str:
 def compile_with_vendor(compiler: VendorCompiler, request: Request, as_json: bool, quiet: bool) -> None:
     """Cut, compile, write the files, and print the report."""
     from atoll import toolchain
-    from atoll.check import require_compilable
-    from atoll.codegen import vendor_compile
-    from atoll.cut import read_partition
+    from atoll.api.codegen import vendor_compile
+    from atoll.partitioning import read_partition
+    from atoll.support import require_compilable
 
     model = toolchain.load(request.models[0])
     require_compilable(model)
@@ -114,7 +114,7 @@ def _print_fields(done: VendorCompiled) -> None:
 
 
 def _show(done: VendorCompiled) -> None:
-    from atoll.report.agreement import COLUMNS, sentences, table_rows
+    from atoll.compiler.external.agreement import COLUMNS, sentences, table_rows
 
     table(COLUMNS, table_rows(done.segments))
     for line in sentences(done.segments):

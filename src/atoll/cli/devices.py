@@ -59,7 +59,7 @@ def _show(seen: Survey, as_json: bool) -> None:
         for note in device.notes:
             click.echo(f"{device.name or device.path}: {note}")
     if seen.problem is not None:
-        from atoll.device.errors import LeaseDirectoryError
+        from atoll.errors import LeaseDirectoryError
 
         what = (
             "Devices cannot be leased"

@@ -11,9 +11,10 @@ import click
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.ir.graph import Graph
-    from atoll.planning import FleetCosts, MemoryLimit
-    from atoll.target.host import Target
+    from atoll.hardware.host import Target
+    from atoll.model.graph import Graph
+    from atoll.partitioning.fleet_costs import FleetCosts
+    from atoll.partitioning.segment_costs import MemoryLimit
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -68,7 +69,7 @@ def _memory(text: str | None) -> MemoryLimit:
 
 def load_host(bus: str | None, target: str | None) -> Target:
     """The host that ``--bus`` or ``--target`` names."""
-    from atoll.target.host import load_target
+    from atoll.hardware.host import load_target
 
     if bus and target:
         raise UsageError("--bus and --target both name a host", "Leave one of the two out.")
@@ -87,8 +88,8 @@ def hosts_of(mixed: tuple[str, ...], bus: str | None, target: str | None) -> dic
 def load_graph(path: str) -> Graph:
     """The main graph of a model; raises as compiling it would."""
     from atoll import toolchain
-    from atoll.check import require_compilable
-    from atoll.planning import cut_places
+    from atoll.partitioning.best_cuts import cut_places
+    from atoll.support import require_compilable
 
     model = toolchain.load(path)
     require_compilable(model)
@@ -98,7 +99,8 @@ def load_graph(path: str) -> Graph:
 
 def fleet_costs(graph: Graph, hosts: dict[str, Target], memory_limit: MemoryLimit = None) -> FleetCosts:
     """The costs of a model's segments on each kind of device."""
-    from atoll.planning import FleetCosts, SegmentCosts
+    from atoll.partitioning.fleet_costs import FleetCosts
+    from atoll.partitioning.segment_costs import SegmentCosts
 
     return FleetCosts({kind: SegmentCosts(graph, host, memory_limit) for kind, host in hosts.items()})
 

@@ -10,7 +10,7 @@ import click
 from atoll.cli.output import brief, json_option, print_json, table
 
 if TYPE_CHECKING:
-    from atoll.report.inspect import ExecutableReport, InspectReport, LayerReport, RegionReport
+    from atoll.compiler.inspection import ExecutableReport, InspectReport, LayerReport, RegionReport
 
 
 @click.command("inspect")
@@ -22,9 +22,9 @@ def command(file: str, original: str | None, as_json: bool) -> None:
 
     A damaged file is explained as far as it can be read, with what is wrong where.
     """
+    from atoll.compiler.inspection import inspect_model
     from atoll.errors import CorruptPackageError
-    from atoll.formats.tflite import read_model
-    from atoll.report.inspect import inspect_model
+    from atoll.model.tflite import read_model
 
     report = inspect_model(read_model(file), read_model(original) if original else None)
     if as_json:
@@ -53,7 +53,7 @@ def _show(report: InspectReport) -> None:
 
 
 def _show_region(region: RegionReport) -> None:
-    from atoll.report.run import size
+    from atoll.products.units import size
 
     click.echo()
     click.echo(f"{brief(region.where)}: {region.compiler or 'unreadable'}")
@@ -85,7 +85,7 @@ def _show_region(region: RegionReport) -> None:
 
 
 def _show_executable(item: ExecutableReport) -> None:
-    from atoll.report.run import size
+    from atoll.products.units import size
 
     chunks = ", ".join(size(nbytes) for nbytes in item.instruction_bytes) or "none"
     cycles = f"{item.estimated_cycles:,}" if item.estimated_cycles else "not given"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from atoll.cli.workers import Worker
-    from atoll.ir.graph import Model
-    from atoll.learn import Evaluation, ImageFolder
+    from atoll.learning import Evaluation, ImageFolder
+    from atoll.model.graph import Model
 
     Array = npt.NDArray[Any]
     Reals = npt.NDArray[np.float32]
@@ -101,8 +101,8 @@ def imprint(keep_classes: bool, base_labels: str | None, append_tail: bool, **op
     SOFTMAX), or with an embedding and --append-tail is given.
     """
     from atoll.errors import UsageError
-    from atoll.formats.tflite import parse_model, read_model
-    from atoll.learn import ImprintingEngine, TrainingError, UntrainableModelError, with_imprinting_tail
+    from atoll.learning import ImprintingEngine, TrainingError, UntrainableModelError, with_imprinting_tail
+    from atoll.model.tflite import parse_model, read_model
 
     job = Job(**options)
     model = read_model(job.extractor)
@@ -151,9 +151,9 @@ def softmax(
     import numpy as np
 
     from atoll.errors import UsageError
-    from atoll.formats.tflite import read_model
-    from atoll.learn import SoftmaxRegression
-    from atoll.learn.extractor import embedding_of
+    from atoll.learning import SoftmaxRegression
+    from atoll.learning.extractor import embedding_of
+    from atoll.model.tflite import read_model
 
     job = Job(**options)
     model = read_model(job.extractor)
@@ -192,15 +192,15 @@ def _class_ids(names: Sequence[str], folders: Sequence[str]) -> tuple[tuple[int,
 
 
 def _split(folder: ImageFolder, job: Job) -> tuple[list[int], list[int]]:
-    from atoll.learn import held_out
+    from atoll.learning import held_out
 
     return held_out(folder, job.held_out, job.seed)
 
 
 def _embed_folder(job: Job, extractor: Model) -> tuple[ImageFolder, list[Reals]]:
     """The images that can be read, and what the extractor gives for each."""
-    from atoll.learn import read_folder
-    from atoll.learn.dataset import require_images, without
+    from atoll.learning import read_folder
+    from atoll.learning.dataset import require_images, without
 
     folder = read_folder(job.images)
     require_images(folder)
@@ -217,8 +217,8 @@ def _embed_folder(job: Job, extractor: Model) -> tuple[ImageFolder, list[Reals]]
 def _run(job: Job, model: Model, paths: Sequence[Path], title: str) -> Iterator[Reals | None]:
     """What the model gives for each image; None for one that cannot be read, with ``--skip-bad``."""
     from atoll.errors import EmptyFileError, FileAccessError, InputError
-    from atoll.learn import in_parallel
-    from atoll.run.inputs import read_inputs
+    from atoll.learning import in_parallel
+    from atoll.products.inputs import read_inputs
 
     def prepare(path: Path) -> dict[str, Array] | None:
         try:
@@ -251,8 +251,8 @@ def _finish(
     """Write the classifier, its labels and ``more`` files, try it on the held-out images, and say how it did."""
     import numpy as np
 
-    from atoll.formats.tflite import parse_model
-    from atoll.learn import evaluate
+    from atoll.learning import evaluate
+    from atoll.model.tflite import parse_model
 
     _write({job.output: content, job.labels_file: "".join(f"{label}\n" for label in labels), **more})
     train, test = split

@@ -44,7 +44,7 @@ def command(
     All of them at once or none, first come first served. The command sees the leased devices only, and has them until
     it and everything it started has ended, however that happens.
     """
-    from atoll.device.lease import hand_over, lease
+    from atoll.device.leasing.lease import hand_over, lease
 
     if shutil.which(command[0]) is None:
         click.echo(f"error: there is no command '{command[0]}'", err=True)

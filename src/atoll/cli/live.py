@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from atoll.run import Pipeline
+    from atoll.pipeline import Pipeline
 
 REDRAWN_PER_S = 4
 

@@ -17,11 +17,11 @@ from atoll.cli.options import OUTPUT_FILE
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.cut import Failure
+    from atoll.api.measuring import Look, Measuring, Meter, SegmentCompiler
     from atoll.device import EdgeTpu
-    from atoll.ir.graph import Model
-    from atoll.measuring import Look, Measuring, Meter, SegmentCompiler
-    from atoll.target.host import Target
+    from atoll.hardware.host import Target
+    from atoll.model.graph import Model
+    from atoll.partitioning import Failure
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -75,8 +75,8 @@ def effort_sentences(report: Mapping[str, Any]) -> Iterator[str]:
 
 def times_of(meter: Meter) -> str:
     """What its times are times of."""
-    from atoll import benching
-    from atoll.measuring import DeviceMeter, ModelMeter
+    from atoll.api import benching
+    from atoll.api.measuring import DeviceMeter, ModelMeter
 
     if isinstance(meter, DeviceMeter):
         return benching.times_of([meter.device])
@@ -109,11 +109,11 @@ def choose_compiler(path: str | None, devices: Sequence[EdgeTpu], seconds: int, 
     Raises:
         CompilerMissingError, CompilerInvalidError: it is not there, or is none.
     """
-    from atoll.measuring import OwnCompiler
-    from atoll.vendor import find_compiler
-    from atoll.vendor.command import find_command
-    from atoll.vendor.compiler import INSTALL
-    from atoll.vendor.errors import CompilerMissingError
+    from atoll.api.measuring import OwnCompiler
+    from atoll.compiler.external import find_compiler
+    from atoll.compiler.external.command import find_command
+    from atoll.compiler.external.vendor_compiler import INSTALL
+    from atoll.errors import CompilerMissingError
 
     if path is None and (not devices or devices[0].virtual):
         return OwnCompiler(step)
@@ -142,11 +142,11 @@ def measuring(
     """What measures segments of the model, on one of the devices, which is leased until the block ends.
 
     Raises:
-        DeviceError, PartitionError, OutputError: see :func:`atoll.device.lease`, ``MeasurementFile``, ``Measuring``.
+        DeviceError, PartitionError, OutputError: see ``lease``, ``MeasurementFile``, ``Measuring``.
     """
-    from atoll.cut import MeasurementFile
+    from atoll.api.measuring import DeviceMeter, Measuring, ModelMeter
     from atoll.device import lease
-    from atoll.measuring import DeviceMeter, Measuring, ModelMeter
+    from atoll.partitioning import MeasurementFile
 
     path = default_store() if store is None else Path(store)
     with contextlib.ExitStack() as stack:

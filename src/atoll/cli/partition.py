@@ -29,10 +29,12 @@ from atoll.errors import PartitionError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from atoll.cut import Partition, Piece
-    from atoll.ir.graph import Graph
-    from atoll.planning import FleetCosts, Found, MemoryLimit
-    from atoll.target.host import Target
+    from atoll.hardware.host import Target
+    from atoll.model.graph import Graph
+    from atoll.partitioning import Partition, Piece
+    from atoll.partitioning.best_cuts import Found
+    from atoll.partitioning.fleet_costs import FleetCosts
+    from atoll.partitioning.segment_costs import MemoryLimit
 
 
 @click.command("partition")
@@ -86,9 +88,9 @@ def command(
             else "the number of Edge TPUs is not given",
             "atoll partition MODEL --tpus 4, or --mixed pcie:2,usb3:2.",
         )
-    from atoll.cut import Fleet, Goal, partition_of, write_partition
-    from atoll.planning import best_pieces, cut_places, fewer_devices
-    from atoll.report.plan import HELPS
+    from atoll.partitioning import Fleet, Goal, partition_of, write_partition
+    from atoll.partitioning.best_cuts import best_pieces, cut_places, fewer_devices
+    from atoll.reporting.plan_report import HELPS
 
     hosts = hosts_of(mixed, bus, target)
     costs = fleet_costs(load_graph(model), hosts, memory_limit)
@@ -164,7 +166,7 @@ def _search(found: Found, objective: str) -> dict[str, Any]:
 
 def _fewer(costs: FleetCosts, fewer: Sequence[Piece], found: Found) -> dict[str, Any]:
     """What fewer devices do; ``worse`` as a share (1 is 100 %)."""
-    from atoll.planning import interval, latency
+    from atoll.partitioning.best_cuts import interval, latency
 
     between = interval(costs, fewer)
     return {
@@ -203,8 +205,8 @@ def _place(graph: Graph, name: str, positions: Sequence[int]) -> int:
 
 def _stages(costs: FleetCosts, partition: Partition, pieces: Sequence[Piece]) -> dict[str, Any]:
     """Where the cuts are and what the stages take; times in ms."""
-    from atoll.cut import cut_tensors
-    from atoll.planning import host_rate, interval, latency
+    from atoll.partitioning import cut_tensors
+    from atoll.partitioning.best_cuts import host_rate, interval, latency
 
     sizes = {tensor.name: tensor.nbytes for tensor in costs.graph.tensors}
     between = interval(costs, pieces)
@@ -254,7 +256,8 @@ def _runs(operators: Sequence[int]) -> list[list[int]]:
 def _neighbours(costs: FleetCosts, found: Found, positions: Sequence[int]) -> list[dict[str, Any]]:
     """What would be worse, and by how much (1 is 100 %), with each cut one place to the left or right; where segments
     are not contiguous, with one operator on the other side of it."""
-    from atoll.planning import latency, moves, shifts
+    from atoll.partitioning.best_cuts import latency
+    from atoll.partitioning.neighbours import moves, shifts
 
     slowest = max(piece.seconds / piece.replicas for piece in found.pieces)
     through = latency(found.pieces)
@@ -280,8 +283,7 @@ def _name(graph: Graph, operator: int) -> str:
 
 
 def _provenance(costs: FleetCosts, pieces: Sequence[Piece]) -> dict[str, Any]:
-    from atoll.profiling import held_out_error
-    from atoll.report.profile import error_sentence
+    from atoll.estimate.accuracy import error_sentence, held_out_error
 
     hosted = len(costs.first.mapped) < len(costs.graph.operators)
     shared = hosted and any(piece.replicas > 1 for piece in pieces)
@@ -365,7 +367,7 @@ def _proof(search: dict[str, Any] | None) -> list[str]:
 
 def _check(model: str, host: Target, path: str, as_json: bool) -> None:
     """Refuse a file that is no partition of the model; show what the segments of one that is take."""
-    from atoll.cut import Piece, read_partition
+    from atoll.partitioning import Piece, read_partition
 
     graph = load_graph(model)
     file = read_partition(path, graph)

@@ -26,10 +26,10 @@ from atoll.cli.output import print_json, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.cut import Refined
-    from atoll.cut.measurements import Measured
-    from atoll.measuring import Measuring, Meter
-    from atoll.planning import SegmentCosts
+    from atoll.api.measuring import Measuring, Meter
+    from atoll.partitioning import Refined
+    from atoll.partitioning.measured.store import Measured
+    from atoll.partitioning.segment_costs import SegmentCosts
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -99,10 +99,11 @@ def _partition(
 ) -> None:
     if tpus is None:
         raise UsageError("the number of Edge TPUs is not given", "atoll partition MODEL --tpus 4 --measure.")
-    from atoll.check import require_compilable
     from atoll.cli.fleets import TARGETS, load_host
-    from atoll.cut import partition_at, refined_cuts, write_partition
-    from atoll.planning import SegmentCosts, cut_places
+    from atoll.partitioning import partition_at, refined_cuts, write_partition
+    from atoll.partitioning.best_cuts import cut_places
+    from atoll.partitioning.segment_costs import SegmentCosts
+    from atoll.support import require_compilable
     from atoll.toolchain import load
 
     devices = choose_devices(device)
@@ -164,7 +165,7 @@ def _outcome(found: Refined, tolerance: float) -> dict[str, Any]:
 
 
 def _name(meter: Meter) -> str:
-    from atoll.measuring import DeviceMeter
+    from atoll.api.measuring import DeviceMeter
 
     return meter.device.path if isinstance(meter, DeviceMeter) else f"timing model of {meter.bus}"
 
@@ -176,8 +177,8 @@ def in_pipeline(
 
     A device is measured by itself, so that this work is added to what it says; the timing model has it.
     """
-    from atoll.cut import Failure
-    from atoll.measuring import ModelMeter
+    from atoll.api.measuring import ModelMeter
+    from atoll.partitioning import Failure
 
     is_modelled = isinstance(measure.meter, ModelMeter)
     whole, added = (0, len(costs.graph.operators)), 0.0 if is_modelled else costs.target.host.stage_ms / 1e3
@@ -196,7 +197,7 @@ def in_pipeline(
 def _segments(
     costs: SegmentCosts, modelled: Callable[[int, int], float], bounds: Sequence[int], found: Refined
 ) -> dict[str, Any]:
-    from atoll.ir.subgraph import boundary
+    from atoll.model.subgraph import boundary
 
     names = [tensor.name for tensor in costs.graph.tensors]
     pieces = list(itertools.pairwise(bounds))

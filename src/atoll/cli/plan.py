@@ -24,9 +24,10 @@ from atoll.errors import PartitionError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from atoll.plan import Arrangement
-    from atoll.planning import FleetCosts, MemoryLimit
-    from atoll.report.plan import PlannedUse, PlanReport
+    from atoll.partitioning.fleet_costs import FleetCosts
+    from atoll.partitioning.segment_costs import MemoryLimit
+    from atoll.planning.counts import Arrangement
+    from atoll.reporting.plan_report import PlannedUse, PlanReport
 
 MOST = 16
 """The search takes seconds for each number of devices from about here on."""
@@ -84,7 +85,7 @@ def command(
         plan_models([model, *more], hosts["any"], first, last, fps, as_json, quiet)
         return
     from atoll.files import write_file
-    from atoll.report.plan import COLUMNS, chart, rows
+    from atoll.reporting.plan_report import COLUMNS, chart, rows
 
     costs = fleet_costs(load_graph(model), hosts, memory_limit)
     counts = sorted({*range(first, last + 1), *(() if mixed else (first + 2, last + 1, last + 2))})
@@ -119,8 +120,8 @@ def _plan(
     done: Callable[[int], None],
 ) -> PlanReport:
     """``searches``: numbers of devices with their kinds; those with more than ``last`` are for the answer only."""
-    from atoll.planning import best_uses
-    from atoll.report.plan import PlanReport, PlanRow
+    from atoll.planning.best_uses import best_uses
+    from atoll.reporting.plan_report import PlanReport, PlanRow
 
     shown, beyond, too_few = list[PlanRow](), list[PlanRow](), list[int]()
     more: list[tuple[str, PlannedUse]] = []
@@ -151,7 +152,7 @@ def _plan(
 
 def _limits(costs: FleetCosts) -> list[str]:
     """What a plan does not consider, or takes to be so."""
-    from atoll.planning import has_branches
+    from atoll.partitioning.best_cuts import has_branches
 
     texts = ["Copies and replicas are taken to share the work evenly; they were never compared with measurements."]
     if len(costs.first.mapped) < len(costs.graph.operators):
@@ -168,8 +169,8 @@ def _limits(costs: FleetCosts) -> list[str]:
 
 def planned_use(costs: FleetCosts, found: Arrangement) -> PlannedUse:
     """An arrangement, for a report."""
-    from atoll.profiling import held_out_error
-    from atoll.report.plan import PlannedStage, PlannedUse
+    from atoll.estimate.accuracy import held_out_error
+    from atoll.reporting.plan_report import PlannedStage, PlannedUse
 
     graph = costs.graph
     stages = []

@@ -13,10 +13,11 @@ from atoll.cli.plan import planned_use
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.plan import Group
-    from atoll.planning import FleetCosts, Sharing
-    from atoll.report.plan_models import ServedGroup
-    from atoll.target.host import Target
+    from atoll.hardware.host import Target
+    from atoll.partitioning.fleet_costs import FleetCosts
+    from atoll.planning.several import Group
+    from atoll.planning.sharing import Sharing
+    from atoll.reporting.shared_plan_report import ServedGroup
 
 
 def plan_models(
@@ -29,9 +30,9 @@ def plan_models(
     quiet: bool,
 ) -> None:
     """Print the best way to share each number of Edge TPUs; ``fps`` is empty, one for all, or one for each."""
-    from atoll.plan.several import MAX_MODELS
-    from atoll.planning import Sharing
-    from atoll.report.plan_models import COLUMNS, SharedReport, SharedRow, rows
+    from atoll.planning.several import MAX_MODELS
+    from atoll.planning.sharing import Sharing
+    from atoll.reporting.shared_plan_report import COLUMNS, SharedReport, SharedRow, rows
 
     if len(models) > MAX_MODELS:
         raise UsageError(f"{len(models)} models are too many to plan together", f"Plan {MAX_MODELS} at a time.")
@@ -59,7 +60,7 @@ def plan_models(
 
 
 def _served(sharing: Sharing, costs: Sequence[FleetCosts], group: Group, wanted: Sequence[float]) -> ServedGroup:
-    from atoll.report.plan_models import ServedGroup, ServedModel
+    from atoll.reporting.shared_plan_report import ServedGroup, ServedModel
 
     use = None
     if len(group.models) == 1:

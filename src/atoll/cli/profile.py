@@ -18,11 +18,12 @@ from atoll.errors import UsageError
 
 if TYPE_CHECKING:
     from atoll.device import EdgeTpu
-    from atoll.profiling import MeasuredRun, Workload
-    from atoll.report.profile import Profile
-    from atoll.run import Trace
-    from atoll.target.host import Target
-    from atoll.traces import Slice
+    from atoll.estimate.measured_runs import MeasuredRun
+    from atoll.estimate.workload import Workload
+    from atoll.hardware.host import Target
+    from atoll.pipeline import Trace
+    from atoll.products.trace_events import Slice
+    from atoll.reporting.profile_report import Profile
 
 
 @click.command("profile")
@@ -105,7 +106,7 @@ class _Request:
 
     @property
     def clock_mhz(self) -> float:
-        from atoll.device.virtual import CLOCKS_MHZ
+        from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 
         return CLOCKS_MHZ[self.clock or "max"]
 
@@ -117,8 +118,8 @@ class _Request:
 def _profile(path: str, wanted: _Request, as_json: bool, quiet: bool) -> None:
     """Model only."""
     from atoll.files import write_file
-    from atoll.report.profile import operators_csv
-    from atoll.traces import write_trace
+    from atoll.products.trace_events import write_trace
+    from atoll.reporting.profile_report import operators_csv
 
     host = wanted.host()
     profile, slices = _modelled(path, _workloads(path, wanted.original, wanted.tpus), wanted, host, quiet)
@@ -135,22 +136,23 @@ def _profile(path: str, wanted: _Request, as_json: bool, quiet: bool) -> None:
 def _modelled(
     path: str, works: Sequence[Workload], wanted: _Request, host: Target, quiet: bool
 ) -> tuple[Profile, list[Slice]]:
-    from atoll import profiling
+    from atoll.api.cpu_times import measure_cpu
+    from atoll.api.profile_model import profile_model
 
     measured = None
     if wanted.measure_cpu:
         with progress("measuring operators on the CPU", quiet=quiet):
-            measured = [profiling.measure_cpu(work) for work in works]
-    return profiling.profile_model(path, works, host, clock_mhz=wanted.clock_mhz, measured_cpu=measured)
+            measured = [measure_cpu(work) for work in works]
+    return profile_model(path, works, host, clock_mhz=wanted.clock_mhz, measured_cpu=measured)
 
 
 def _measure(path: str, wanted: _Request, as_json: bool, quiet: bool) -> None:
     """Model, and run on a device that nobody else has meanwhile."""
-    from atoll import profiling
+    from atoll.api.timed_run import compare
     from atoll.device import inventory
     from atoll.files import write_file
-    from atoll.report.measured import COLUMNS, Modelled, measured_csv, rows
-    from atoll.traces import write_trace
+    from atoll.products.trace_events import write_trace
+    from atoll.reporting.measure_report import COLUMNS, Modelled, measured_csv, rows
 
     if wanted.tpus > 1 or wanted.bus:
         what = "--tpus models a pipeline" if wanted.tpus > 1 else "--bus is for modelling: a device has a bus"
@@ -168,7 +170,7 @@ def _measure(path: str, wanted: _Request, as_json: bool, quiet: bool) -> None:
             load = profile.segments[0].load_ms
             modelled = Modelled(profile.latency_ms + load, profile.latency_ms, host.name)
         trace = _run_on(device, path, work, wanted, host, quiet)
-    measured = profiling.compare(trace, device, modelled, why)
+    measured = compare(trace, device, modelled, why)
     if wanted.csv_file:
         write_file(wanted.csv_file, measured_csv(measured))
     if wanted.trace_file:
@@ -186,7 +188,7 @@ def _measure(path: str, wanted: _Request, as_json: bool, quiet: bool) -> None:
 def _leased(wanted: _Request) -> Iterator[EdgeTpu]:
     """The device, for this process alone until the block ends."""
     from atoll.device import inventory, lease
-    from atoll.device.lease import patience
+    from atoll.device.leasing.lease import patience
 
     candidates = inventory.fitting(wanted.device)
     timeout = patience() if wanted.wait is None else wanted.wait
@@ -198,11 +200,12 @@ def _run_on(
     device: EdgeTpu, path: str | Path, work: Workload | None, wanted: _Request, host: Target, quiet: bool
 ) -> Trace:
     """``--inferences`` of a model, compiled if it is not, on a device; a virtual one takes the time of ``work``."""
-    from atoll import profiling
+    from atoll.api.timed_run import measure
+    from atoll.estimate.latency import latency_function
 
-    latency = profiling.latency_function(work, host) if work is not None else None
+    latency = latency_function(work, host) if work is not None else None
     with _compiled_file(path) as file, progress(f"{path} on {device.path}", wanted.inferences, quiet) as show:
-        return profiling.measure(
+        return measure(
             file, device, wanted.inferences,
             original=wanted.original, clock=wanted.clock, latency=latency, on_result=show,
         )  # fmt: skip
@@ -224,7 +227,7 @@ def _workload_for(path: str, original: str | None, virtual: bool) -> tuple[Workl
 def _compiled_file(path: str | Path) -> Iterator[Path]:
     """The file itself, or what it is compiled to, for as long as the block lasts."""
     from atoll import toolchain
-    from atoll.ir import is_compiled
+    from atoll.model import is_compiled
 
     model = toolchain.load(path)
     if is_compiled(model):
@@ -237,8 +240,8 @@ def _compiled_file(path: str | Path) -> Iterator[Path]:
 def _workloads(path: str | Path, original: str | Path | None, tpus: int) -> list[Workload]:
     """What each Edge TPU has to do."""
     from atoll import toolchain
-    from atoll.ir import is_compiled
-    from atoll.profiling import workload
+    from atoll.estimate.workload import workload
+    from atoll.model import is_compiled
 
     model = toolchain.load(path)
     if is_compiled(model):
@@ -252,7 +255,7 @@ def _workloads(path: str | Path, original: str | Path | None, tpus: int) -> list
 
 
 def _show(profile: Profile) -> None:
-    from atoll.report.profile import LEGEND, OPERATOR_COLUMNS, SEGMENT_COLUMNS, operator_rows, segment_rows
+    from atoll.reporting.profile_report import LEGEND, OPERATOR_COLUMNS, SEGMENT_COLUMNS, operator_rows, segment_rows
 
     for number, segment in enumerate(profile.segments):
         if len(profile.segments) > 1:
@@ -283,9 +286,9 @@ def _calibrate(runs_file: str, output: str | None, wanted: _Request, others: boo
         )
     if Path(output).suffix != ".toml":
         raise UsageError(f"{output} would not be recognised as a target", "Name it FILE.toml.")
+    from atoll.estimate.measured_runs import fit_target, read_runs
     from atoll.files import write_file
-    from atoll.profiling import fit_target, read_runs
-    from atoll.target.host import dump_target
+    from atoll.hardware.host import dump_target
 
     def workload_of(run: MeasuredRun) -> Workload:
         return _workloads(run.model, run.original, 1)[0]
@@ -326,8 +329,8 @@ def _measured_run(
     device: EdgeTpu, run: MeasuredRun, work: Workload, wanted: _Request, host: Target, quiet: bool
 ) -> MeasuredRun:
     """The run with the latencies that it has on a device."""
-    from atoll.device.virtual import CLOCKS_MHZ
-    from atoll.profiling import compare
+    from atoll.api.timed_run import compare
+    from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 
     names = {mhz: name for name, mhz in CLOCKS_MHZ.items()}
     if run.clock_mhz not in names:

@@ -18,11 +18,11 @@ from atoll.cli.output import json_option, print_json, progress, quiet_option, ta
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.deploying import Deployment
-    from atoll.ir.graph import Model
-    from atoll.report.run import RunReport
-    from atoll.run import Pipeline
-    from atoll.target.host import Target
+    from atoll.api.deploying import Deployment
+    from atoll.hardware.host import Target
+    from atoll.model.graph import Model
+    from atoll.pipeline import Pipeline
+    from atoll.reporting.run_report import RunReport
 
 
 @click.command("run")
@@ -106,10 +106,10 @@ def command(
     """
     host = load_host(bus, target) if bus or target else None
     by_bus = {name: load_host(name, None) for name in TARGETS} if real_time and host is None else {}
-    from atoll.report.run import columns, proof, rows
-    from atoll.run.inputs import random_inputs, read_inputs
-    from atoll.run.trace import Trace
-    from atoll.running import RunOptions, run_deployment
+    from atoll.api.running import RunOptions, run_deployment
+    from atoll.pipeline.monitoring.trace import Trace
+    from atoll.products.inputs import random_inputs, read_inputs
+    from atoll.reporting.run_report import columns, proof, rows
     from atoll.toolchain import EQUAL_PARAMETERS
 
     with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
@@ -166,8 +166,8 @@ class _Plan:
     def carry_out(self, paths: tuple[str, ...]) -> tuple[Deployment, Model | None]:
         """The deployment, and the uncut model to compare with, if it is there."""
         from atoll import toolchain
-        from atoll.deploying import deployed
-        from atoll.ir import is_compiled
+        from atoll.api.deploying import deployed
+        from atoll.model import is_compiled
 
         first = toolchain.load(paths[0])
         if len(paths) > 1 or is_compiled(first):
@@ -191,11 +191,11 @@ class _Plan:
 
     def _compile(self, model: Model) -> Deployment:
         from atoll import toolchain
-        from atoll.check import require_compilable
-        from atoll.codegen import choose_codegen
-        from atoll.cut import read_partition
-        from atoll.deploying import deploy
+        from atoll.api.codegen import choose_codegen
+        from atoll.api.deploying import deploy
         from atoll.device.inventory import edge_tpus, fitting
+        from atoll.partitioning import read_partition
+        from atoll.support import require_compilable
 
         require_compilable(model)
         replicas: tuple[int, ...] = ()
@@ -217,7 +217,7 @@ class _Plan:
 def _watched(pipeline: Pipeline, name: str, inferences: int, port: int | None, quiet: bool) -> Iterator[None]:
     """Metrics and the live view, while the pipeline runs."""
     from atoll.cli.live import live_view
-    from atoll.run.metrics import MetricsServer
+    from atoll.pipeline.monitoring.metrics import MetricsServer
 
     with contextlib.ExitStack() as stack:
         if port is not None:
@@ -228,7 +228,7 @@ def _watched(pipeline: Pipeline, name: str, inferences: int, port: int | None, q
 
 
 def _show(report: RunReport, targets: Sequence[Target], real_time: bool) -> None:
-    from atoll.report.run import not_in_real_time
+    from atoll.reporting.run_report import not_in_real_time
 
     late = not_in_real_time(report) if real_time else []
     click.echo(
@@ -245,8 +245,7 @@ def _show(report: RunReport, targets: Sequence[Target], real_time: bool) -> None
             "the column 'modelled' has the Edge TPU's times."
         )
     for target in targets:
-        from atoll.profiling import held_out_error
-        from atoll.report.profile import error_sentence
+        from atoll.estimate.accuracy import error_sentence, held_out_error
 
         click.echo(
             f"Modelled for {target.name}: each segment by itself, without a pipeline's host (atoll profile --tpus has "
@@ -258,7 +257,7 @@ def _show(report: RunReport, targets: Sequence[Target], real_time: bool) -> None
             "(--per-device 1 for one, as on real devices by default)."
         )
     if report.agreements:
-        from atoll.report import agreement
+        from atoll.compiler.external import agreement
 
         table(agreement.COLUMNS, agreement.table_rows(report.agreements))
         for line in agreement.sentences(report.agreements):

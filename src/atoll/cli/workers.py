@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from atoll.device import EdgeTpu, Lease
-    from atoll.ir.graph import Model
+    from atoll.model.graph import Model
 
     Array = npt.NDArray[Any]
     Reals = npt.NDArray[np.float32]
@@ -58,8 +58,8 @@ def open_workers(model: Model, devices: Sequence[str], segments: int = 1) -> Ite
     by the vendor's compiler when they are real ones.
     """
     from atoll.device import make_interpreter
-    from atoll.learn import Pipelined
-    from atoll.run import Pipeline
+    from atoll.learning import Pipelined
+    from atoll.pipeline import Pipeline
 
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
@@ -93,7 +93,7 @@ def lease_named(names: Sequence[str], segments: int = 1) -> Lease:
     """
     from atoll.device import lease
     from atoll.device.inventory import edge_tpus, fitting
-    from atoll.device.lease import patience
+    from atoll.device.leasing.lease import patience
     from atoll.errors import DeviceError, UsageError
 
     chosen: list[EdgeTpu] = []
@@ -115,8 +115,8 @@ def lease_named(names: Sequence[str], segments: int = 1) -> Lease:
 
 def _plain_file(model: Model, directory: Path) -> list[Path]:
     from atoll.errors import UsageError
-    from atoll.formats.tflite import write_model
-    from atoll.ir import is_compiled
+    from atoll.model import is_compiled
+    from atoll.model.tflite import write_model
 
     if is_compiled(model):
         raise UsageError(
@@ -129,11 +129,11 @@ def _plain_file(model: Model, directory: Path) -> list[Path]:
 def _compiled_files(model: Model, segments: int, devices: Sequence[EdgeTpu], directory: Path) -> list[Path]:
     """One file per segment that the devices can run: the model as it is when it is compiled."""
     from atoll import toolchain
-    from atoll.codegen import choose_codegen, vendor_compile
+    from atoll.api.codegen import choose_codegen, vendor_compile
     from atoll.errors import UsageError
-    from atoll.formats.tflite import write_model
-    from atoll.ir import is_compiled
-    from atoll.ir.subgraph import with_unique_names
+    from atoll.model import is_compiled
+    from atoll.model.subgraph import with_unique_names
+    from atoll.model.tflite import write_model
 
     if is_compiled(model):
         if segments != 1:

@@ -21,7 +21,7 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the networks with their sizes."""
-    from atoll import zoo
+    from atoll import networks as zoo
 
     entries = zoo.names()
     if as_json:
@@ -52,9 +52,9 @@ def vars_of(entry: object) -> dict[str, object]:
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Seed of the random weights.")
 def build(name: str, output: str | None, seed: int) -> None:
     """Build network NAME and write it as a .tflite file."""
-    from atoll import zoo
+    from atoll import networks as zoo
     from atoll.cli.output import progress
-    from atoll.formats.tflite import write_model
+    from atoll.model.tflite import write_model
 
     path = output or f"{name}.tflite"
     with progress(f"building {name}"):

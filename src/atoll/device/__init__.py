@@ -1,14 +1,14 @@
 """Edge TPUs, real or virtual, for LiteRT interpreters."""
 
 from atoll.device.base import EdgeTpu
-from atoll.device.delegate import Delegate, Kernel, Node, TensorView
-from atoll.device.faults import Faults
 from atoll.device.interpreter import make_interpreter
 from atoll.device.inventory import list_edge_tpus
-from atoll.device.lease import Lease, lease
-from atoll.device.real import RealEdgeTpu
-from atoll.device.thermal import Cooling
-from atoll.device.virtual import Invocation, VirtualEdgeTpu
+from atoll.device.leasing.lease import Lease, lease
+from atoll.device.real.real_device import RealEdgeTpu
+from atoll.device.virtual.delegate import Delegate, Kernel, Node, TensorView
+from atoll.device.virtual.faults import Faults
+from atoll.device.virtual.thermal import Cooling
+from atoll.device.virtual.virtual_device import Invocation, VirtualEdgeTpu
 
 __all__ = [
     "Cooling",

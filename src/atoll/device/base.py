@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from ai_edge_litert.interpreter import OpResolverType
 
-from atoll.ir import Model
+from atoll.model import Model
 
 Kind = Literal["pci", "usb"]
 Bus = Literal["pcie", "usb3", "usb2"]

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-from atoll import __version__
-from atoll.device import faults, inventory, leasedir, library, runtime, sysfs
-from atoll.device.arbiter import Arbiter
+from atoll.device import inventory
 from atoll.device.base import EdgeTpu
-from atoll.device.lease import holders
-from atoll.device.real import PCIE_RULES, USB_RULES
-from atoll.device.sysfs import Attached
+from atoll.device.leasing import directory as leasedir
+from atoll.device.leasing.arbiter import Arbiter
+from atoll.device.leasing.lease import holders
+from atoll.device.real import library, runtime, sysfs
+from atoll.device.real.real_device import PCIE_RULES, USB_RULES
+from atoll.device.real.sysfs import Attached
+from atoll.device.virtual import faults
 from atoll.errors import AtollError, DeviceError, UsageError
-from atoll.target.operators import DEFAULT_RUNTIME
+from atoll.support.operators import DEFAULT_RUNTIME
+from atoll.version import __version__
 
 State = Literal["ok", "note", "problem"]
 

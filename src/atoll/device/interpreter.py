@@ -13,14 +13,13 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device import inventory
 from atoll.device.base import EdgeTpu
-from atoll.device.delegate import NODE_NAME, Array, Delegate, InPlace, Progress
-from atoll.device.errors import RuntimeMisfitError, RuntimeTooOldError
-from atoll.device.lease import occupy, patience
-from atoll.device.real import RealEdgeTpu
-from atoll.device.virtual import RESOLVER, VirtualEdgeTpu
-from atoll.errors import DeviceError, InvalidModelError, UsageError
-from atoll.formats.tflite import read_model
-from atoll.ir import Model, is_compiled
+from atoll.device.leasing.lease import occupy, patience
+from atoll.device.real.real_device import RealEdgeTpu
+from atoll.device.virtual.delegate import NODE_NAME, Array, Delegate, InPlace, Progress
+from atoll.device.virtual.virtual_device import RESOLVER, VirtualEdgeTpu
+from atoll.errors import DeviceError, InvalidModelError, RuntimeMisfitError, RuntimeTooOldError, UsageError
+from atoll.model import Model, is_compiled
+from atoll.model.tflite import read_model
 
 _FROM_ENVIRONMENT: Any = object()
 
@@ -139,7 +138,7 @@ def make_interpreter(
     Raises:
         FileAccessError: The file cannot be read.
         InvalidModelError: It is not a model that LiteRT loads.
-        DeviceError: There is no such device, it is in use, or it cannot run the file (:mod:`atoll.device.errors`).
+        DeviceError: There is no such device, it is in use, or it cannot run the file (:mod:`atoll.errors`).
     """
     path = Path(model_path)
     model = replace(read_model(path), path=str(path))

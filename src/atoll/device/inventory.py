@@ -8,13 +8,13 @@ import re
 import threading
 from collections.abc import Sequence
 
-from atoll.device import faults, runtime, sysfs
 from atoll.device.base import EdgeTpu
-from atoll.device.errors import LibraryMissingError
-from atoll.device.library import install_hint
-from atoll.device.real import RealEdgeTpu
-from atoll.device.virtual import RUNTIME_VERSION, VirtualEdgeTpu
-from atoll.errors import DeviceError, UsageError
+from atoll.device.real import runtime, sysfs
+from atoll.device.real.library import install_hint
+from atoll.device.real.real_device import RealEdgeTpu
+from atoll.device.virtual import faults
+from atoll.device.virtual.virtual_device import RUNTIME_VERSION, VirtualEdgeTpu
+from atoll.errors import DeviceError, LibraryMissingError, UsageError
 
 VARIABLE = "ATOLL_VIRTUAL_TPUS"
 """Environment variable that says which virtual devices exist: ``4`` (of type pci), or ``pci:2,usb:2,usb2:1``."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from atoll.device.virtual import RESOLVER
+from atoll.device.virtual.virtual_device import RESOLVER
 from atoll.errors import InvalidModelError
-from atoll.formats.tflite import model_bytes
-from atoll.ir.graph import Model
+from atoll.model.graph import Model
+from atoll.model.tflite import model_bytes
 
 
 def plain_interpreter(model: Model, resolver: OpResolverType = RESOLVER, num_threads: int = 1) -> Interpreter:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atoll.device import inventory, runtime, sysfs
+from atoll.device import inventory
 from atoll.device.base import EdgeTpu
-from atoll.device.errors import LeaseDirectoryError
-from atoll.device.lease import holders
-from atoll.device.sysfs import Attached
-from atoll.device.virtual import VirtualEdgeTpu
-from atoll.errors import DeviceError
+from atoll.device.leasing.lease import holders
+from atoll.device.real import runtime, sysfs
+from atoll.device.real.sysfs import Attached
+from atoll.device.virtual.virtual_device import VirtualEdgeTpu
+from atoll.errors import DeviceError, LeaseDirectoryError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atoll.memory import plan_memory
-from atoll.plan import Assignment, ModelNeeds, Plan, share_devices
-from atoll.planning.costs import SegmentCosts
-from atoll.planning.uses import best_uses
+from atoll.compiler.memory import plan_memory
+from atoll.partitioning.segment_costs import SegmentCosts
+from atoll.planning.best_uses import best_uses
+from atoll.planning.counts import Plan
+from atoll.planning.several import Assignment, ModelNeeds, share_devices
 
 
 class Sharing:

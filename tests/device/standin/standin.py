@@ -17,9 +17,9 @@ def create(arguments: str) -> int:
     STANDIN_MODEL names its file (a pattern), or those of several devices: DEVICE=FILE,DEVICE=FILE.
     """
     from atoll.device import VirtualEdgeTpu
-    from atoll.device.region import Region
+    from atoll.device.virtual.region import Region
     from atoll.errors import DeviceError
-    from atoll.formats.tflite import read_model
+    from atoll.model.tflite import read_model
 
     kind, path, options = arguments.split(" ", 2)
     _note(event="create", type=kind, path=path, options=options)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from atoll.run.wiring import Array
+from atoll.products.tensor_spec import Array
 
 
 class Class(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from atoll.run.wiring import Array
+from atoll.products.tensor_spec import Array
 
 
 def output_tensor(interpreter: Any, i: int) -> Array:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from atoll.products.tensor_spec import Array
 from atoll.pycoral.adapters import common
-from atoll.run.wiring import Array
 
 
 class BBox(NamedTuple):

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atoll.errors import PipelineClosedError, PipelineError
-from atoll.run.pipeline import Pipeline
-from atoll.run.queues import UNBOUNDED
-from atoll.run.stage import StageError
-from atoll.run.wiring import Array, Interpreter
+from atoll.pipeline.pipeline import Pipeline
+from atoll.pipeline.threads.queues import UNBOUNDED
+from atoll.pipeline.threads.stage import StageError
+from atoll.pipeline.wiring import Interpreter
+from atoll.products.tensor_spec import Array
 
 _OFF = "Pipeline was turned off before."
 

@@ -14,8 +14,9 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from atoll import device as devices
-from atoll.device import inventory, runtime
-from atoll.device.library import find_library, install_hint
+from atoll.device import inventory
+from atoll.device.real import runtime
+from atoll.device.real.library import find_library, install_hint
 from atoll.errors import AtollError, DeviceError
 
 _VERBOSE, _CHATTY = 1, 5
@@ -112,7 +113,7 @@ def get_runtime_version() -> str:
     library = runtime.runtime_library()
     if library is not None:
         return library.version
-    from atoll import __version__
+    from atoll.version import __version__
 
     versions = [getattr(device, "runtime_version", 0) for device in inventory.edge_tpus()]
     return f"BuildLabel(VIRTUAL=atoll-{__version__}), RuntimeVersion({max(versions, default=0)})"

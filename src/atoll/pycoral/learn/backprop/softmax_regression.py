@@ -1,5 +1,5 @@
 """``pycoral.learn.backprop.softmax_regression``."""
 
-from atoll.learn import SoftmaxRegression
+from atoll.learning import SoftmaxRegression
 
 __all__ = ["SoftmaxRegression"]

@@ -1,5 +1,5 @@
 """``pycoral.learn.imprinting.engine``."""
 
-from atoll.learn import ImprintingEngine
+from atoll.learning import ImprintingEngine
 
 __all__ = ["ImprintingEngine"]

@@ -1,0 +1,1 @@
+"""One function a command: a request in, a result out."""

@@ -1,0 +1,231 @@
+"""File names and options → compiled files in a directory, by a child process that a time limit can end."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from atoll import toolchain
+from atoll.compiler.external.report_text import log_text
+from atoll.compiler.memory.order import OrderSearch
+from atoll.errors import (
+    AtollError,
+    CompilationTimeoutError,
+    CompilerFaultError,
+    FileAccessError,
+    InvalidModelError,
+    UnsupportedModelError,
+    UsageError,
+)
+from atoll.files import map_file, note_read, output_directory
+from atoll.model.graph import Model
+from atoll.model.subgraph import with_unique_names
+from atoll.model.tflite import read_model
+from atoll.partitioning import read_partition
+from atoll.reporting.compile_report import FileReport, file_report
+from atoll.support import require_compilable
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to compile. ``stop_at`` is the option ``-i`` as it was written."""
+
+    models: tuple[str, ...]
+    options: toolchain.CompileOptions
+    stop_at: str = ""
+    directory: str = ""
+    """Where the files go; "" is the current directory."""
+    rates: tuple[float, ...] | None = None
+    """How often each model runs, when the best order is to be searched."""
+    partition: str | None = None
+    """The file that says where to cut the one model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A model that cannot be compiled at all, found before compilation starts."""
+
+    model: str
+    error: AtollError
+
+
+class Compilation:
+    """A job under way, from the moment this object is made; use it as a context, which ends the process."""
+
+    def __init__(self, job: Job, timeout: float) -> None:
+        self._job = job
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self.invalid: Invalid | None = None
+        """Set when :meth:`wait` raises because of one of the models."""
+        self.attempts: list[toolchain.Attempt] = []
+        self.orders: OrderSearch | None = None
+        for path in (*job.models, *([job.partition] if job.partition else [])):
+            note_read(path)  # the child reads them, this process writes
+        self._scratch = tempfile.TemporaryDirectory(prefix="atoll-")
+        # Forking starts at once and shares what is loaded; where it does not exist a new interpreter is started.
+        context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork")
+        self._results, sender = context.Pipe(duplex=False)
+        self._process = context.Process(target=_work, args=(job, self._scratch.name, sender), daemon=True)
+        self._process.start()
+        _unwind_when_terminated()  # after the start: the child dies of SIGTERM
+        sender.close()
+
+    def __enter__(self) -> Compilation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._results.close()
+        self._scratch.cleanup()
+
+    def wait(self, on_attempt: Callable[[toolchain.Attempt], object] = lambda _: None) -> tuple[FileReport, ...]:
+        """The reports of the files, which are in their directory now, all of them with their logs.
+
+        Raises:
+            CompilationTimeoutError: the time is over; nothing was written.
+            CompilerFaultError: the compiler itself failed.
+            AtollError: whatever :func:`atoll.toolchain.compile_models` and reading and writing files raise.
+        """
+        for message in self._messages():
+            if isinstance(message, toolchain.Attempt):
+                self.attempts.append(message)
+                on_attempt(message)
+            elif isinstance(message, OrderSearch):
+                self.orders = message
+            elif isinstance(message, Invalid):
+                self.invalid = message
+                raise message.error
+            elif isinstance(message, AtollError):
+                raise message
+            elif isinstance(message, str):
+                raise CompilerFaultError(f"the compiler failed:\n{message}", "Please report it with the model.")
+            else:
+                reports: tuple[FileReport, ...] = message
+                self._publish(reports)
+                return reports
+        raise CompilerFaultError(
+            f"the compiler process ended with status {self._process.exitcode}",
+            "Was it stopped, or is the memory used up? Otherwise please report it with the model.",
+        )
+
+    def _messages(self) -> Iterator[Any]:
+        """What the child sends, until it has nothing more to say."""
+        while True:
+            if not self._results.poll(max(0.0, self._deadline - time.monotonic())):
+                self._process.kill()
+                raise CompilationTimeoutError(
+                    f"compilation took more than {self._timeout:g} seconds and was stopped; nothing was written",
+                    "Allow more time (the time-out option) or cut the model into segments.",
+                )
+            try:
+                yield self._results.recv()
+            except EOFError:
+                self._process.join()
+                return
+
+    def _publish(self, reports: Sequence[FileReport]) -> None:
+        job = self._job
+        with output_directory(job.directory or ".") as output:
+            for report in reports:
+                output.write(report.output, map_file(Path(self._scratch.name, report.output)))
+                output.write(report.log, log_text(report.block(job.directory)))
+
+
+def _unwind_when_terminated() -> None:
+    """SIGTERM leaves through the contexts, so that the child and its files go."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us decides
+        signal.signal(signal.SIGTERM, leave)
+
+
+def _work(job: Job, scratch: str, results: Connection) -> None:
+    """The child: Ctrl-C reaches the parent too, which ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        results.send(_compile(job, scratch, results.send))
+    except AtollError as error:
+        results.send(error)
+    except MemoryError:
+        results.send(UnsupportedModelError("the memory is not enough to compile this", "Cut the model into segments."))
+    except Exception:
+        results.send(traceback.format_exc())
+    results.close()
+
+
+def _compile(job: Job, scratch: str, send: Callable[[object], None]) -> tuple[FileReport, ...] | Invalid:
+    models: list[Model] = []
+    for path in job.models:
+        try:
+            models.append(read_model(path))
+            require_compilable(models[-1])
+        except (FileAccessError, InvalidModelError, UnsupportedModelError) as error:
+            return Invalid(path, error)
+    options = _with_stops(job.options, job.stop_at, models)
+    if job.rates is not None:
+        orders = toolchain.search_order(models, options, job.rates)
+        send(orders)
+        models = [models[i] for i in orders.best.models]
+        options = replace(options, stop_at=tuple(options.stop_at[i] for i in orders.best.models if options.stop_at))
+    partition = None
+    if job.partition is not None:
+        models = [replace(m, graphs=(with_unique_names(m.main), *m.graphs[1:])) for m in models]
+        partition = read_partition(job.partition, models[0].main).partition
+    _, compiled = toolchain.compile_models(models, options, send, partition)
+    paths = toolchain.write_compiled(compiled, scratch)
+    whole = len(compiled.segments) == len(models)
+    return tuple(
+        file_report(segment, path.stat().st_size, Path(segment.source.path).stat().st_size if whole else None)
+        for segment, path in zip(compiled.segments, paths)
+    )
+
+
+def _with_stops(options: toolchain.CompileOptions, text: str, models: Sequence[Model]) -> toolchain.CompileOptions:
+    """The options with the tensors of ``-i`` in them: names with commas between, models with colons between.
+
+    A name may hold a colon itself (``StatefulPartitionedCall:0``): the models' own names decide where one ends.
+
+    Raises:
+        UsageError: there are lists for more or fewer models than are given.
+    """
+    if not text:
+        return options
+    if len(models) == 1:
+        return replace(options, stop_at=(tuple(filter(None, text.split(","))),))
+    lists: list[str] = []
+    pieces = text.split(":")
+    for model in models:
+        known = {tensor.name for tensor in model.main.tensors}
+        most = len(pieces) - (len(models) - len(lists) - 1)
+        joined = [":".join(pieces[:n]) for n in range(1, max(most, 0) + 1)]
+        if not joined:
+            raise UsageError(
+                f"intermediate tensors are given for {len(lists)} models, there are {len(models)}",
+                "Separate the lists of the models with colons; a list may be empty.",
+            )
+        fitting = [n for n, names in enumerate(joined, 1) if all(name in known for name in names.split(",") if name)]
+        taken = fitting[-1] if fitting else 1
+        lists.append(joined[taken - 1])
+        pieces = pieces[taken:]
+    if pieces:
+        raise UsageError(
+            f"intermediate tensors are given for {len(lists) + len(pieces)} models, there are {len(models)}",
+            "Separate the lists of the models with colons, in the order of the models.",
+        )
+    return replace(options, stop_at=tuple(tuple(filter(None, names.split(","))) for names in lists))

@@ -1,0 +1,1 @@
+"""A model and its partition → files for Edge TPUs."""

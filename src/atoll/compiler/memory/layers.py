@@ -1,0 +1,66 @@
+"""Mapped operators of a graph and the size of each → :class:`ModelParameters`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from atoll.compiler.memory.memory_plan import LayerKind, LayerParameters, ModelParameters
+from atoll.compiler.memory.reserve import reserve_rows
+from atoll.hardware.generations import DEFAULT, Generation
+from atoll.model.graph import Graph, Operator
+
+
+class Size(Protocol):
+    """What an operator's constants take on the chip (:class:`atoll.compiler.parameters.ParameterSize`)."""
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def block_rows(self) -> tuple[int, ...]: ...
+    @property
+    def streamed(self) -> bool: ...
+
+
+def model_parameters(
+    graph: Graph,
+    operators: Iterable[int],
+    size_of: Callable[[Graph, Operator, Generation], Size],
+    name: str = "",
+    generation: Generation = DEFAULT,
+) -> ModelParameters:
+    """The layers with parameters among the mapped ``operators`` (indices), and the reserve of their executable.
+
+    ``size_of`` is :func:`atoll.compiler.parameters.parameter_size`; what it raises is passed on.
+    """
+    chosen = sorted(operators)
+    layers = []
+    for index in chosen:
+        operator = graph.operators[index]
+        size = size_of(graph, operator, generation)
+        if size.nbytes:
+            kind = _kind(graph, operator, size)
+            output = graph.tensors[operator.outputs[0]].name
+            layers.append(LayerParameters(output, kind, size.nbytes, size.block_rows, index))
+    return ModelParameters(name, tuple(layers), reserve_rows(_input_shapes(graph, chosen), generation))
+
+
+def _kind(graph: Graph, operator: Operator, size: Size) -> LayerKind:
+    if size.streamed:
+        return LayerKind.CONSTANT
+    if not size.block_rows:
+        return LayerKind.TABLE
+    if operator.kind == "DEPTHWISE_CONV_2D":
+        return LayerKind.DEPTHWISE
+    shape = graph.tensors[operator.outputs[0]].shape
+    if len(shape) != 4 or shape[1:3] == (1, 1):
+        return LayerKind.DENSE
+    return LayerKind.SPATIAL
+
+
+def _input_shapes(graph: Graph, operators: Iterable[int]) -> list[tuple[int, ...]]:
+    """Shapes of the computed tensors that enter the mapped operators."""
+    chosen = [graph.operators[index] for index in operators]
+    written = {tensor for operator in chosen for tensor in operator.outputs}
+    read = dict.fromkeys(tensor for operator in chosen for tensor in operator.inputs if tensor >= 0)
+    return [graph.tensors[i].shape for i in read if i not in written and not graph.tensors[i].is_constant]

@@ -1,0 +1,1 @@
+"""Which process may use which Edge TPU, and until when."""

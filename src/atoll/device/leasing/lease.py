@@ -1,0 +1,300 @@
+"""A number of Edge TPUs wanted -> devices that no other process has until they are given back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from atoll.device import inventory
+from atoll.device.base import BUSES, EdgeTpu
+from atoll.device.leasing import directory as leasedir
+from atoll.device.leasing.arbiter import Arbiter, Holder
+from atoll.device.leasing.directory import lease_directory
+from atoll.device.leasing.locks import Lock, try_lock
+from atoll.errors import DeviceBusyError, DeviceError, UsageError
+
+PATIENCE_VARIABLE = "ATOLL_LEASE_TIMEOUT"
+"""Environment variable: how many seconds ``make_interpreter`` waits for a busy device (default 0), or ``none``."""
+
+
+class Closeable(Protocol):
+    """An interpreter that can be made to let its device go."""
+
+    def close(self) -> None: ...
+
+
+class _Hold:
+    """A device that this process has: freed when the last of its users is gone."""
+
+    def __init__(self, lock: Lock, explicit: bool) -> None:
+        self.lock = lock
+        self.explicit = explicit
+        self.users = 1
+        self.pid = os.getpid()
+        self.opened: weakref.WeakSet[Closeable] = weakref.WeakSet()
+        """Interpreters that use it, to be closed when the lease ends."""
+
+
+_guard = threading.RLock()
+"""Reentrant because a finalizer may run, and free a device, wherever the garbage collector likes."""
+
+_holds: dict[tuple[str, str], _Hold] = {}
+"""By lease directory and device path."""
+
+
+def lease(
+    count: int | None = None,
+    *,
+    bus: str | None = None,
+    devices: Sequence[str | EdgeTpu] | None = None,
+    priority: int = 0,
+    timeout: float | None = None,
+    on_wait: Callable[[str], object] | None = None,
+) -> Lease:
+    """Edge TPUs for this process alone: ``with atoll.lease(4, bus="pcie") as devices: ...``.
+
+    All of them at once or none, first come first served; they are free again when the block ends, which closes the
+    interpreters made on them, or within a second of the death of the process. No other lease, not even of another
+    thread, gets one of them meanwhile; :func:`make_interpreter` in this process may use them.
+
+    Args:
+        count: How many; 1, or all of ``devices`` if these are given.
+        bus: ``pcie``, ``usb``, ``usb3`` or ``usb2``; None: any.
+        devices: Choose among these only (``usb:0``, a path, a device).
+        priority: -100 to 100; the higher goes first, but a step is worth one minute of waiting, so that a stream of
+            urgent leases cannot keep the others waiting for ever.
+        timeout: Seconds to wait; 0 fails at once, None waits as long as it takes.
+        on_wait: Told once, in a sentence, what the lease waits for.
+
+    Raises:
+        UsageError: a count, bus or priority that makes no sense.
+        DeviceError: there are not so many devices of that kind at all.
+
+    Entering the block raises :class:`DeviceBusyError` when the time is over and :class:`LeaseDirectoryError` when
+    the directory of the locks cannot be used.
+    """
+    chosen = inventory.edge_tpus() if devices is None else [_resolve(device) for device in devices]
+    chosen = list({device.path: device for device in chosen}.values())
+    wanted = count if count is not None else len(chosen) if devices is not None else 1
+    if wanted < 1:
+        raise UsageError(f"{wanted} Edge TPUs cannot be leased", "Ask for one or more.")
+    if bus is not None and bus not in BUSES:
+        raise UsageError(f"'{bus}' is no bus of an Edge TPU", f"Known are {', '.join(BUSES)}.")
+    fitting = [device for device in chosen if bus is None or device.bus in BUSES[bus]]
+    if len(fitting) < wanted:
+        kind = f" on {bus}" if bus else ""
+        there = f"there {'is' if len(fitting) == 1 else 'are'} {len(fitting) or 'none'}"
+        raise DeviceError(f"{wanted} Edge TPUs{kind} are asked for: {there}", inventory.HINT)
+    return Lease(fitting, wanted, priority, timeout, on_wait)
+
+
+class Lease:
+    """A lease to be taken, and given back, once or several times; see :func:`lease`."""
+
+    def __init__(
+        self,
+        candidates: Sequence[EdgeTpu],
+        count: int,
+        priority: int,
+        timeout: float | None,
+        on_wait: Callable[[str], object] | None,
+    ) -> None:
+        self._candidates = {device.path: device for device in candidates}
+        self._count = count
+        self._priority = priority
+        self._timeout = timeout
+        self._on_wait = on_wait
+        self._holds: list[tuple[_Hold, Callable[[], None]]] = []
+        self.devices: tuple[EdgeTpu, ...] = ()
+        """What is leased now, in the order in which the devices are listed."""
+        self.locks: tuple[Lock, ...] = ()
+
+    def acquire(self) -> tuple[EdgeTpu, ...]:
+        """Wait for the devices and take them."""
+        if self.devices:
+            raise UsageError("this lease is taken already", "Make a second one for further devices.")
+        arbiter = Arbiter(lease_directory())
+        locks = arbiter.acquire(list(self._candidates), self._count, self._priority, self._timeout, self._on_wait)
+        with _guard:
+            for path, lock in locks.items():
+                hold = _holds[str(arbiter.directory), path] = _Hold(lock, explicit=True)
+                self._holds.append((hold, _release_once((str(arbiter.directory), path), hold)))
+        self.locks = tuple(locks.values())
+        self.devices = tuple(device for path, device in self._candidates.items() if path in locks)
+        return self.devices
+
+    def release(self) -> None:
+        """Give the devices back; what was not taken stays so."""
+        holds, self._holds, self.devices, self.locks = self._holds, [], (), ()
+        for hold, release in holds:
+            for interpreter in list(hold.opened):
+                interpreter.close()
+            hold.explicit = False  # what keeps it from here on is a view of a tensor
+            release()
+
+    def __enter__(self) -> tuple[EdgeTpu, ...]:
+        return self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Place:
+    """A device for one more interpreter of this process, until ``release``."""
+
+    def __init__(self, device: EdgeTpu, hold: _Hold | None = None, release: Callable[[], None] = lambda: None) -> None:
+        self.device = device
+        self.release = release
+        self._hold = hold
+
+    def use(self, interpreter: Closeable) -> None:
+        """Let the end of the lease, if there is one, close the interpreter."""
+        if self._hold is not None and self._hold.explicit:
+            self._hold.opened.add(interpreter)
+
+
+def occupy(candidates: Sequence[EdgeTpu], timeout: float | None = 0.0) -> Place:
+    """A place on the best of the devices.
+
+    Devices that this process leased come first, then the one that the fewest of its interpreters use; of equals
+    the first. Devices of other processes do not count unless there is nothing else: then it waits.
+
+    Raises:
+        DeviceBusyError: other processes have all of them, for longer than ``timeout`` seconds (None: for ever).
+        LeaseDirectoryError: the directory of the locks cannot be used.
+    """
+    ordered = sorted(candidates, key=lambda device: device.interpreters)
+    if not ordered[0].listed:
+        return Place(ordered[0])
+    directory = lease_directory()
+    with _guard:
+        own = [(device, hold) for device in ordered if (hold := _holds.get((str(directory), device.path)))]
+        leased = [(device, hold) for device, hold in own if hold.explicit]
+        if leased:
+            return _join(directory, *leased[0])
+    mine = {device.path for device, _ in own}
+    idle = [device for device in ordered if device.path not in mine]
+    arbiter = Arbiter(directory)
+    while True:
+        try:
+            locks = arbiter.acquire([device.path for device in idle], 1, timeout=0 if own else timeout) if idle else {}
+        except DeviceBusyError:
+            if not own:
+                raise
+            locks = {}
+        with _guard:
+            for path, lock in locks.items():
+                _holds[str(directory), path] = hold = _Hold(lock, explicit=False)
+                device = next(device for device in idle if device.path == path)
+                return Place(device, hold, _release_once((str(directory), path), hold))
+            for device, hold in own:
+                if hold.users:
+                    return _join(directory, device, hold)
+        own = []  # all were freed meanwhile by another thread
+        idle = ordered
+
+
+def is_leased_here(device: EdgeTpu) -> bool:
+    """Whether this process has the device, by a lease or by an interpreter."""
+    with _guard:
+        return (str(lease_directory()), device.path) in _holds
+
+
+def holders(devices: Sequence[EdgeTpu]) -> dict[str, Holder]:
+    """Who holds which of the devices now, by path; devices nobody holds are left out."""
+    return Arbiter(lease_directory()).holders([device.path for device in devices if device.listed])
+
+
+def hand_over(taken: Lease) -> tuple[dict[str, str], tuple[int, ...]]:
+    """What a command needs to have the devices of a lease to itself: environment variables and open descriptors.
+
+    It sees these devices only (``ATOLL_DEVICES``), and its own processes share them in a lease directory of their
+    own. As long as one of them has the descriptors, the devices stay leased, whoever dies.
+    """
+    outer = lease_directory()
+    for old in outer.glob("within-*"):
+        _remove_if_dead(old)
+    inner = Path(tempfile.mkdtemp(prefix=f"within-{os.getpid()}-", dir=outer))
+    alive = try_lock(inner / _ALIVE)
+    assert alive is not None, f"{inner} is new"
+    taken.locks = (*taken.locks, alive)
+    for lock in taken.locks:
+        os.set_inheritable(lock.descriptor, True)
+    environment = {
+        leasedir.VARIABLE: str(inner),
+        inventory.VISIBLE_VARIABLE: ",".join(device.path for device in taken.devices),
+    }
+    return environment, tuple(lock.descriptor for lock in taken.locks)
+
+
+_ALIVE = "alive.lock"
+
+
+def _remove_if_dead(directory: Path) -> None:
+    if not (directory / _ALIVE).exists() or (lock := try_lock(directory / _ALIVE)) is None:
+        return
+    lock.release()
+    shutil.rmtree(directory, ignore_errors=True)  # another user's has to stay
+
+
+def patience() -> float | None:
+    """Seconds that :data:`PATIENCE_VARIABLE` gives a busy device; None: for ever.
+
+    Raises:
+        UsageError: it is not a number of seconds.
+    """
+    text = os.environ.get(PATIENCE_VARIABLE, "").strip().lower()
+    if text == "none":
+        return None
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"{PATIENCE_VARIABLE}={text!r} is no number of seconds", "Examples: 0, 30, none.")
+    return seconds
+
+
+def _resolve(device: str | EdgeTpu) -> EdgeTpu:
+    return inventory.select(device) if isinstance(device, str) else device
+
+
+def _join(directory: object, device: EdgeTpu, hold: _Hold) -> Place:
+    hold.users += 1
+    return Place(device, hold, _release_once((str(directory), device.path), hold))
+
+
+def _release_once(key: tuple[str, str], hold: _Hold) -> Callable[[], None]:
+    pending = [hold]
+
+    def release() -> None:
+        with _guard:
+            if pending and hold.pid == os.getpid():
+                pending.clear()
+                hold.users -= 1
+                if not hold.users:
+                    hold.lock.release()
+                    if _holds.get(key) is hold:
+                        del _holds[key]
+
+    return release
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's devices."""
+    global _guard
+    _guard = threading.RLock()
+    _holds.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,1 @@
+"""Real Edge TPUs, by the vendor's runtime library."""

@@ -1,0 +1,155 @@
+"""A real Edge TPU and a compiled file -> a delegate of the vendor's runtime, or the reason why there is none."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ai_edge_litert.interpreter import OpResolverType
+
+from atoll.compiler.packages import UPDATE, packages, require_real, require_runtime
+from atoll.device.base import Bus, Kind
+from atoll.device.real import runtime, sysfs
+from atoll.device.real.runtime import RuntimeLibrary
+from atoll.errors import (
+    BootStateError,
+    DeviceBusyError,
+    DeviceError,
+    DeviceLostError,
+    DevicePermissionError,
+    RuntimeTooOldError,
+)
+from atoll.model import Model
+
+PCIE_RULES = (
+    "sudo groupadd -f apex; sudo adduser $USER apex; "
+    'echo \'SUBSYSTEM=="apex", MODE="0660", GROUP="apex"\' | sudo tee /etc/udev/rules.d/65-apex.rules; then restart.'
+)
+"""What Coral's own installation does for PCIe devices."""
+
+USB_RULES = (
+    "sudo adduser $USER plugdev; rules for both ids of the device: "
+    'SUBSYSTEM=="usb", ATTRS{idVendor}=="1a6e", ATTRS{idProduct}=="089a", GROUP="plugdev" and the same with '
+    "18d1, 9302, in /etc/udev/rules.d/60-libedgetpu.rules; then replug it and log in again."
+)
+"""../shared/facts/hardware.md"""
+
+
+class RealDelegate:
+    """A delegate that the runtime library made; given back to it when the interpreter is gone."""
+
+    def __init__(self, library: RuntimeLibrary, address: int) -> None:
+        self._address = address
+        self._finalizer = weakref.finalize(self, library.free_delegate, address)
+        self._finalizer.atexit = False  # the interpreter may still be alive then, and needs it
+
+    def _get_native_delegate_pointer(self) -> int:
+        """Address of the ``TfLiteDelegate``, as the Interpreter asks for it."""
+        return self._address
+
+
+_proven: set[str] = set()
+"""Libraries that have run a model in a child process: from then on a failure is the device's."""
+
+_proving = threading.Lock()
+
+
+@dataclass(eq=False)
+class RealEdgeTpu:
+    """One device of the runtime library; ``options`` are those of :data:`atoll.device.real.runtime.OPTIONS`."""
+
+    library: RuntimeLibrary
+    type: Kind
+    path: str
+    bus: Bus = "pcie"
+    options: Mapping[str, str] = field(default_factory=dict)
+    virtual: bool = field(default=False, init=False)
+    listed: bool = field(default=True, init=False)
+    _delegates: weakref.WeakSet[RealDelegate] = field(default_factory=weakref.WeakSet, init=False, repr=False)
+
+    @property
+    def interpreters(self) -> int:
+        """How many interpreters of this process use the device."""
+        return len(self._delegates)
+
+    def delegate(
+        self,
+        model: Model,
+        resolver: OpResolverType | None = None,  # noqa: ARG002 - the interpreter's business here
+        options: Mapping[str, str] | None = None,
+    ) -> RealDelegate:
+        """Open the device for the compiled file ``model``; the first time in a process that may crash.
+
+        ``options`` come on top of the device's own.
+
+        Raises:
+            DeviceError: the device or the runtime cannot run it, and why; see :mod:`atoll.errors`.
+            CorruptPackageError: a compiled operator is damaged.
+        """
+        options = {**self.options, **(options or {})}
+        runtime.check_options(options)
+        for package in packages(model):
+            require_real(package, model.path)
+            require_runtime(package, self.library.runtime_version)
+        with _proving:
+            if self.library.path not in _proven:
+                self._prove(Path(model.path) if model.path else None, options)
+                _proven.add(self.library.path)
+        address = self.library.create_delegate(self.type, self.path, options)
+        if not address:
+            raise why_not(self)
+        delegate = RealDelegate(self.library, address)
+        self._delegates.add(delegate)
+        return delegate
+
+    def _prove(self, model: Path | None, options: Mapping[str, str]) -> None:
+        """Open the device and run the file once in a child process, whose crash is an answer."""
+        device = (self.type, self.path)
+        answer = runtime.ask(self.library.path, device, options, model, runtime.OPEN_SECONDS)
+        if answer.opened is False:
+            raise why_not(self)
+        too_old = f"{answer.failure} {answer.messages}"
+        if "requires runtime version" in too_old:
+            raise RuntimeTooOldError(too_old[too_old.index("Package requires") :].splitlines()[0], UPDATE)
+        if answer.ending or answer.failure:
+            raise runtime.misfit(self.library, answer)
+
+
+def why_not(device: RealEdgeTpu, root: Path | None = None) -> DeviceError:
+    """Why the runtime does not open a device that it lists; it says nothing itself."""
+    attached = next((item for item in sysfs.attached_devices(root) if item.path == device.path), None)
+    name = f"{device.type} Edge TPU {device.path}"
+    base = root or sysfs.root()
+    if attached is None and (base / "sys").is_dir():
+        return DeviceLostError(
+            f"the {name} is gone: it was listed and is not there any more",
+            "Check its plug, cable and power; a USB device comes back under another path after its firmware upload.",
+        )
+    if attached is not None and attached.node and not (base / attached.node[1:]).exists():
+        return DeviceLostError(
+            f"the {name} is attached, but its device file {attached.node} is not there",
+            "In a container or virtual machine, pass the device in (a USB device under both its ids: 1a6e:089a before "
+            "its first use, 18d1:9302 after). PCIe: are the drivers gasket and apex loaded?",
+        )
+    if attached is not None and not attached.accessible:
+        return DevicePermissionError(
+            f"this user may not open the {name} ({attached.node})",
+            PCIE_RULES if attached.type == "pci" else USB_RULES,
+        )
+    if attached is not None and (others := [pid for pid in attached.holders if pid != os.getpid()]):
+        who = ", ".join(sysfs.process_name(pid, root) for pid in others)
+        return DeviceBusyError(f"the {name} is in use by {who}", "End it, or use another device.")
+    if attached is not None and attached.boot_state:
+        return BootStateError(
+            f"the {name} is still in its boot state (1a6e:089a): the runtime could not upload its firmware",
+            "Replug it. Rules, containers and virtual machines need both its ids, 1a6e:089a and 18d1:9302.",
+        )
+    return DeviceError(
+        f"the runtime {device.library.path} does not open the {name} and gives no reason",
+        "The kernel log may say more (dmesg | grep -i -e apex -e usb). Is another process using it? "
+        "Only root sees other users' processes: sudo atoll devices.",
+    )

@@ -1,0 +1,1 @@
+"""The virtual Edge TPU: a delegate that runs a region on the CPU."""

@@ -1,1 +1,0 @@
-"""Files on disk: bytes to the model in memory and back, without any policy."""

@@ -1,0 +1,1 @@
+"""The chip, the compiler's generations, and the hosts, as data."""

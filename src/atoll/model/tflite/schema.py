@@ -1,0 +1,195 @@
+"""The tables of a ``.tflite`` file, by field number.
+
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs. The 150 option tables of the operators are read and written
+with the generated code that ``ai-edge-litert`` ships, so that a new operator needs nothing here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import struct
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+from atoll.model.flatbuffer import FlatError, Ints, Numbers, Reader, Scalar, Sub, Table, Tables, Text, Union
+
+IDENTIFIER = b"TFL3"
+
+
+@functools.cache
+def generated() -> ModuleType:
+    """LiteRT's generated schema (imported late: it is large)."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated  # type: ignore[no-any-return]
+
+
+def _members(name: str) -> dict[int, str]:
+    return {v: k for k, v in vars(getattr(generated(), name)).items() if not k.startswith("_")}
+
+
+@functools.cache
+def builtin_operators() -> dict[int, str]:
+    """Operator names by builtin code."""
+    return _members("BuiltinOperator")
+
+
+@functools.cache
+def option_types(union: str) -> dict[int, str]:
+    """Table names by number, of the unions ``BuiltinOptions`` and ``BuiltinOptions2``."""
+    return {code: name for code, name in _members(union).items() if code}
+
+
+class GeneratedTable:
+    """A table read and written by LiteRT's generated object code; its value is the generated object."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def decode(self, reader: Reader, position: int) -> Any:
+        reader.vtable(position)
+        try:
+            return getattr(generated(), self.name + "T").InitFromBuf(reader.data, position)
+        except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
+            raise FlatError(f"the {self.name} at {position} cannot be read: {error}") from error
+
+    def encode(self, builder: flatbuffers.Builder, value: Any) -> int:
+        return int(value.Pack(builder))
+
+
+Options = tuple[str, Mapping[str, Any]]
+
+
+class OptionsTable(GeneratedTable):
+    """An operator's options as ``(table name, mapping of fields in snake case)``."""
+
+    def decode(self, reader: Reader, position: int) -> Options:
+        # Most operators of a network have the options of another one: tables of numbers alone that are equal byte
+        # for byte are decoded once.
+        key = self.name, reader.offsets(reader.vtable(position)), reader.table_bytes(position)
+        known = reader.memo.get(key)
+        if known is None:
+            fields = {_snake(name): _frozen(value) for name, value in vars(super().decode(reader, position)).items()}
+            known = self.name, MappingProxyType(fields)
+            if all(isinstance(value, (int, float)) for value in fields.values()):
+                reader.memo[key] = known
+        return known
+
+    def encode(self, builder: flatbuffers.Builder, value: Options) -> int:
+        options = getattr(generated(), self.name + "T")()
+        attributes = {_snake(name): name for name in vars(options)}
+        for name, field in value[1].items():
+            if name not in attributes:
+                raise ValueError(f"{self.name} has no field '{name}'; it has {', '.join(attributes)}")
+            setattr(options, attributes[name], field)
+        return super().encode(builder, options)
+
+
+@functools.cache
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
+
+
+@functools.cache
+def _options(union: str, code: int) -> OptionsTable | None:
+    if code == 0:
+        return None
+    if code not in option_types(union):
+        raise FlatError(f"{union} {code} is newer than the installed ai-edge-litert knows; upgrade it")
+    return OptionsTable(option_types(union)[code])
+
+
+_QUANTIZATION_DETAILS = {1: "CustomQuantization", 2: "BlockwiseQuantization"}
+
+
+def _quantization_details(code: int) -> GeneratedTable | None:
+    return GeneratedTable(_QUANTIZATION_DETAILS[code]) if code in _QUANTIZATION_DETAILS else None
+
+
+def details_type(details: Any) -> int:
+    """The union number of a tensor's quantisation details (a generated object), 0 for none."""
+    names = {f"{name}T": code for code, name in _QUANTIZATION_DETAILS.items()}
+    return 0 if details is None else names[type(details).__name__]
+
+
+QUANTIZATION = Table(
+    minimum=(0, Numbers("f4")),
+    maximum=(1, Numbers("f4")),
+    scale=(2, Numbers("f4")),
+    zero_point=(3, Numbers("i8")),
+    details_type=(4, Scalar("B")),
+    details=(5, Union("details_type", _quantization_details)),
+    axis=(6, Scalar("i")),
+)
+TENSOR = Table(
+    shape=(0, Ints()),
+    type=(1, Scalar("b")),
+    buffer=(2, Scalar("I")),
+    name=(3, Text()),
+    quantization=(4, Sub(QUANTIZATION)),
+    is_variable=(5, Scalar("?", False)),
+    sparsity=(6, Sub(GeneratedTable("SparsityParameters"))),
+    shape_signature=(7, Ints()),
+    has_rank=(8, Scalar("?", False)),
+    variant_tensors=(9, Tables(GeneratedTable("VariantSubType"))),
+    external_buffer=(10, Scalar("I")),
+)
+OPERATOR = Table(
+    opcode_index=(0, Scalar("I")),
+    inputs=(1, Ints()),
+    outputs=(2, Ints()),
+    options_type=(3, Scalar("B")),
+    options=(4, Union("options_type", functools.partial(_options, "BuiltinOptions"))),
+    custom_options=(5, Numbers("u1", align=16)),
+    mutating_variable_inputs=(7, Numbers("?")),
+    intermediates=(8, Ints()),
+    large_custom_options_offset=(9, Scalar("Q")),
+    large_custom_options_size=(10, Scalar("Q")),
+    options_2_type=(11, Scalar("B")),
+    options_2=(12, Union("options_2_type", functools.partial(_options, "BuiltinOptions2"))),
+)
+OPERATOR_CODE = Table(
+    deprecated_builtin_code=(0, Scalar("b")),
+    custom_code=(1, Text()),
+    version=(2, Scalar("i", 1)),
+    builtin_code=(3, Scalar("i")),
+)
+SUBGRAPH = Table(
+    tensors=(0, Tables(TENSOR)),
+    inputs=(1, Ints()),
+    outputs=(2, Ints()),
+    operators=(3, Tables(OPERATOR)),
+    name=(4, Text()),
+)
+BUFFER = Table(
+    data=(0, Numbers("u1", align=16)),
+    offset=(1, Scalar("Q")),
+    size=(2, Scalar("Q")),
+)
+METADATA = Table(name=(0, Text()), buffer=(1, Scalar("I")))
+TENSOR_MAP = Table(name=(0, Text()), tensor_index=(1, Scalar("I")))
+SIGNATURE = Table(
+    inputs=(0, Tables(TENSOR_MAP)),
+    outputs=(1, Tables(TENSOR_MAP)),
+    key=(2, Text()),
+    graph=(4, Scalar("I")),
+)
+MODEL = Table(
+    version=(0, Scalar("I")),
+    operator_codes=(1, Tables(OPERATOR_CODE)),
+    graphs=(2, Tables(SUBGRAPH)),
+    description=(3, Text()),
+    buffers=(4, Tables(BUFFER)),
+    metadata_buffer=(5, Ints()),
+    metadata=(6, Tables(METADATA)),
+    signatures=(7, Tables(SIGNATURE)),
+)

@@ -1,0 +1,289 @@
+"""Costs of segments and the devices there are → the best pipeline, cut in execution order or along branches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from atoll.errors import PartitionError
+from atoll.model.graph import Graph
+from atoll.partitioning import ConvexCutting, Cutting, Fleet, Goal, Piece, Stage, legal_cuts
+from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.memory_limit import memory_refused
+from atoll.partitioning.search.contiguous import possible_cuts
+from atoll.partitioning.search.convex import better_pieces
+from atoll.partitioning.search.ideals import all_downsets, blocks_of
+from atoll.partitioning.segment_costs import SegmentCosts
+
+Costs = SegmentCosts | FleetCosts
+_GOAL = Goal()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best pipeline there is, or the best that was found."""
+
+    pieces: tuple[Piece, ...]
+    lower_bound: float
+    """Seconds: of the interval, or of the latency where that was the objective. Nothing undercuts it."""
+    objective: float
+    exact: bool
+    """Whether every way to cut was looked at: then the bound is the objective."""
+    cuttings: int
+    """How many sets of operators were looked at as what lies before a cut."""
+    contiguous: bool
+    """Whether the cuts are cuts of the execution order."""
+
+    @property
+    def gap(self) -> float:
+        """By how much the result may be worse than the best there is, as a fraction of the bound."""
+        return max(0.0, self.objective / self.lower_bound - 1) if self.lower_bound else math.inf
+
+
+def cut_places(graph: Graph, segments: int) -> list[int]:
+    """0, the places where the graph may be cut, and its number of operators.
+
+    Raises:
+        PartitionError: there are too few of them for so many segments.
+    """
+    places = legal_cuts(graph)
+    if not 1 <= segments <= len(places) + 1 or not graph.operators:
+        raise PartitionError(
+            f"the model cannot be cut into {segments} segments: its {len(graph.operators)} operators have "
+            f"{len(places)} places to cut",
+            f"Ask for 1 to {len(places) + 1} segments."
+            if graph.operators
+            else "A model without operators runs nowhere.",
+        )
+    return [0, *places, len(graph.operators)]
+
+
+def interval(costs: Costs, stages: Sequence[Stage | Piece]) -> float:
+    """Seconds between two results: of the slowest stage, or of the host that serves all stages in turn."""
+    return max(*(stage.seconds / stage.replicas for stage in stages), 1 / host_rate(costs, stages))
+
+
+def host_rate(costs: Costs, stages: Sequence[Stage | Piece]) -> float:
+    """Items per second that the host can serve; a single device alone waits for nobody."""
+    several = len(stages) > 1 or stages[0].replicas > 1
+    work = costs.host_seconds(stages) if several else 0.0
+    return 1 / work if work else math.inf
+
+
+def best_cuts(
+    costs: Costs,
+    positions: Sequence[int],
+    devices: int | Fleet,
+    goal: Goal = _GOAL,
+    pinned: Sequence[int] = (),
+    max_replicas: int = 1,
+) -> Cutting:
+    """The best pipeline on some devices by the pipeline model (:func:`atoll.estimate.pipeline_timing`).
+
+    What a transfer takes depends on the number of stages, up to four: there is one search for each. From four stages
+    on, and with replicas, the host's own limit is only known when the results are compared. Among equals the fewest
+    stages are taken.
+
+    Args:
+        devices: a fleet, or at most so many devices of one kind, up to ``max_replicas`` of them for a stage.
+
+    Raises:
+        PartitionError: more devices than segments are possible, or the limits cannot be met: it says what can.
+    """
+    fleet = devices if isinstance(devices, Fleet) else Fleet.of(devices, max_replicas=max_replicas)
+    found: list[Cutting] = []
+    possible: list[Cutting] = []
+    # Most stages first: fewer have to be as good, which mostly takes no search.
+    for search in reversed([*_searches(costs, fleet, goal, len(positions) - 1, len(pinned))]):
+        known = min((_objective(costs, goal, cutting.stages) for cutting in found), default=math.inf) * (1 + 1e-9)
+        worst = known if math.isinf(goal.max_latency) else math.inf
+        free = search.cut(positions, pinned, replace(search.goal, max_latency=math.inf), worst)
+        if free is None:
+            continue
+        possible.append(free)
+        if free.latency <= goal.max_latency:
+            found.append(free)
+            continue
+        quickest = search.cut(positions, pinned, replace(search.goal, max_latency=math.inf, objective="latency"))
+        assert quickest is not None  # `free` is possible
+        possible.append(quickest)
+        within = search.cut(positions, pinned, search.goal)
+        found += [] if within is None else [within]
+    if not found:
+        raise _unreachable(costs, positions, possible, fleet, goal, pinned)
+    return min(found, key=lambda cutting: _worth(costs, goal, cutting.stages))
+
+
+def best_pieces(
+    costs: Costs, positions: Sequence[int], fleet: Fleet, goal: Goal = _GOAL, pinned: Sequence[int] = ()
+) -> Found:
+    """The best pipeline of all ways to cut the graph into ordered convex pieces, or of those that were looked at.
+
+    Where the graph has branches, more sets of operators can lie before a cut than those of the execution order. All of
+    them are searched when they are few enough (``convex.MAX_DOWNSETS``); otherwise the result is the
+    best that was found, at least as good as the best cuts of the execution order, with a bound on all there are.
+
+    Raises:
+        PartitionError: as :func:`best_cuts`.
+    """
+    in_order: Cutting | PartitionError
+    found, worst = [], math.inf
+    try:
+        in_order = best_cuts(costs, positions, fleet, goal, pinned)
+        found, worst = [_as_pieces(in_order)], _objective(costs, goal, in_order.stages)
+    except PartitionError as error:
+        in_order = error  # pieces along branches may do what cuts of the execution order cannot
+    if found and not has_branches(costs.graph):
+        return Found(found[0], worst, worst, True, len(positions), True)
+    bounds, exact, most = [], True, 0
+    for search in _searches(costs, fleet, goal, len(positions) - 1, len(pinned)):
+        convex = search.pieces(costs.graph, pinned, worst * (1 + 1e-9))
+        host = search.least_host_seconds() if goal.objective == "throughput" else 0.0
+        bounds.append(max(convex.lower_bound, host))
+        exact, most = exact and convex.exact, max(most, convex.downsets)
+        if convex.pieces:
+            found.append(convex.pieces)
+    if isinstance(in_order, PartitionError) and not found:
+        raise in_order
+    best = min(found, key=lambda pieces: (*_worth(costs, goal, pieces), not _is_contiguous(pieces)))
+    value = _objective(costs, goal, best)
+    return Found(best, min(value, *bounds), value, exact, most, _is_contiguous(best))
+
+
+def fewer_devices(
+    costs: Costs, positions: Sequence[int], found: Found, fleet: Fleet, goal: Goal, share: float, pinned: Sequence[int]
+) -> tuple[Piece, ...] | None:
+    """The best pipeline of the fewest devices that is worse than ``found`` by no more than a share, None where every
+    device of ``found`` is worth more than that. Where not all pieces were searched, it is one of contiguous pieces."""
+    enough = None
+    limit = replace(goal, max_bottleneck=interval(costs, found.pieces) * (1 + share))
+    for devices in range(sum(piece.replicas for piece in found.pieces) - 1, 0, -1):
+        some = replace(fleet, limit=devices)
+        try:
+            if found.exact:
+                fewer = best_pieces(costs, positions, some, limit, pinned).pieces
+            else:
+                fewer = _as_pieces(best_cuts(costs, positions, some, limit, pinned))
+        except PartitionError:  # too few for the goal
+            break
+        if interval(costs, fewer) > limit.max_bottleneck:  # the host's own limit is no limit of the search
+            break
+        enough = fewer
+    return enough
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Pipelines of a number of stages for which transfers cost the same."""
+
+    costs: Costs
+    own: Costs
+    """What a stage costs in such a pipeline."""
+    fleet: Fleet
+    goal: Goal
+
+    def cut(
+        self, positions: Sequence[int], pinned: Sequence[int], goal: Goal, worst: float = math.inf
+    ) -> Cutting | None:
+        """The best cuts in execution order, None where there are none that are no worse than ``worst``."""
+        if goal.at_most == 1:
+            positions = (positions[0], positions[-1])
+        cutting = possible_cuts(
+            positions, self.own.cost, self.fleet, bound=self.own.bound, goal=goal, pinned=pinned, worst=worst
+        )
+        return None if cutting is None else replace(cutting, stages=_priced(self.costs, cutting.stages))
+
+    def pieces(self, graph: Graph, pinned: Sequence[int], worst: float) -> ConvexCutting:
+        """The best pieces found that are no worse than ``worst``."""
+        bound = self.own.piece_bound()
+        return better_pieces(graph, self.own.piece_cost, self.fleet, bound, self.goal, worst=worst, pinned=pinned)
+
+    def least_host_seconds(self) -> float:
+        """The host's work on an item in the shortest of these pipelines."""
+        if self.goal.at_most == 1:
+            return 0.0
+        least = min(self.costs.host_seconds([Stage(0, 1, kind, 1, 0.0)]) for kind in self.fleet.kinds)
+        return self.goal.at_least * least
+
+
+def _searches(costs: Costs, fleet: Fleet, goal: Goal, pieces: int, pins: int) -> Iterator[_Search]:
+    """One for each number of stages up to three, one for four and more, and one for copies of the whole model."""
+    lowest, highest = max(1, pins + 1, goal.at_least), goal.most(fleet, pieces)
+    for count in range(lowest, min(highest, 3) + 1):
+        if count == 1 and fleet.all_used and fleet.size > 1:
+            continue  # copies only
+        exactly = replace(goal, at_least=count, at_most=count)
+        single = replace(fleet, max_replicas=1) if count == 1 else fleet
+        yield _Search(costs, costs.in_pipeline(count), single, exactly)
+    if lowest == 1 and fleet.max_replicas > 1:
+        yield _Search(costs, costs, fleet, replace(goal, at_most=1))
+    if highest >= 4:
+        yield _Search(costs, costs.in_pipeline(4), fleet, replace(goal, at_least=max(4, lowest)))
+
+
+def _priced(costs: Costs, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """With the costs in a pipeline of as many stages as it has; the host serves copies in turn, as it serves stages."""
+    own = costs if len(stages) == 1 and stages[0].replicas > 1 else costs.in_pipeline(len(stages))
+    return tuple(replace(stage, seconds=own.cost(stage.start, stage.end, stage.kind)) for stage in stages)
+
+
+def _as_pieces(cutting: Cutting) -> tuple[Piece, ...]:
+    return tuple(Piece(tuple(range(s.start, s.end)), s.kind, s.replicas, s.seconds) for s in cutting.stages)
+
+
+def _is_contiguous(pieces: Sequence[Piece]) -> bool:
+    return all(piece.operators[-1] - piece.operators[0] + 1 == len(piece.operators) for piece in pieces)
+
+
+def has_branches(graph: Graph) -> bool:
+    """Whether other sets of operators than those of the execution order can lie before a cut."""
+    blocks = blocks_of(graph)
+    return all_downsets(blocks, len(blocks.operators) + 1) is None
+
+
+def _objective(costs: Costs, goal: Goal, stages: Sequence[Stage | Piece]) -> float:
+    return interval(costs, stages) if goal.objective == "throughput" else latency(stages)
+
+
+def latency(stages: Sequence[Stage | Piece]) -> float:
+    """Seconds that one item takes through the empty pipeline."""
+    return sum(stage.seconds for stage in stages)
+
+
+def _worth(costs: Costs, goal: Goal, stages: Sequence[Stage | Piece]) -> tuple[float, int, float]:
+    main, other = interval(costs, stages), latency(stages)
+    if goal.objective == "latency":
+        main, other = other, main
+    return float(f"{main:.9g}"), len(stages), float(f"{other:.9g}")  # sums in another order round differently
+
+
+def _unreachable(
+    costs: Costs,
+    positions: Sequence[int],
+    possible: Sequence[Cutting],
+    fleet: Fleet,
+    goal: Goal,
+    pinned: Sequence[int],
+) -> PartitionError:
+    first = costs.first if isinstance(costs, FleetCosts) else costs
+    pins, most = len(pinned), goal.most(fleet, len(positions) - 1)
+    if pins + 1 > most:
+        return PartitionError(
+            f"{pins} pinned cuts make {pins + 1} segments, there are {most} devices", "Pin fewer, or add devices."
+        )
+    if not possible and first.memory_limit is not None:
+        return memory_refused(first, positions, most, pinned)
+    if not possible:
+        return PartitionError(
+            f"{goal.at_least} segments cannot be had with {fleet.size} devices", f"Ask for 1 to {most} segments."
+        )
+    quickest = min(possible, key=lambda cutting: cutting.latency)
+    fastest = min(possible, key=lambda cutting: interval(costs, cutting.stages))
+    return PartitionError(
+        f"a latency of at most {goal.max_latency * 1e3:.3f} ms cannot be met with {fleet.size} devices",
+        f"Possible are a latency of {quickest.latency * 1e3:.3f} ms (segments: {len(quickest.stages)}, a result every "
+        f"{interval(costs, quickest.stages) * 1e3:.3f} ms), and a result every "
+        f"{interval(costs, fastest.stages) * 1e3:.3f} ms (segments: {len(fastest.stages)}, a latency of "
+        f"{fastest.latency * 1e3:.3f} ms).",
+    )

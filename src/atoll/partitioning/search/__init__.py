@@ -1,0 +1,1 @@
+"""The best cuts under a cost function."""

@@ -1,0 +1,1 @@
+"""What each device of a pipeline does: statistics, metrics, traces, and what limits it."""

@@ -1,0 +1,1 @@
+"""Segments in worker processes, joined by rings of shared memory."""

@@ -1,0 +1,1 @@
+"""Segments in threads of this process."""

@@ -1,0 +1,1 @@
+"""Float values → 8 bits: ranges, scales and zero points."""

@@ -1,1 +1,0 @@
-"""The Edge TPU as data: what the stages know about the chip."""

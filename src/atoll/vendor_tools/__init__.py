@@ -1,0 +1,1 @@
+"""The vendor's commands, under their names and flags."""

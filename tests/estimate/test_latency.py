@@ -1,0 +1,78 @@
+"""Virtual devices take as long as the model says."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atoll import toolchain
+from atoll.device import VirtualEdgeTpu, make_interpreter
+from atoll.device.virtual.virtual_device import Invocation
+from atoll.estimate import price
+from atoll.estimate.latency import latency_function, modelled_latency
+from atoll.estimate.workload import Workload, workload
+from atoll.hardware.host import profile
+from builders import chain
+
+USB2 = profile("pi3-usb2")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    _, compiled = toolchain.compile_models([replace(chain(4), path="m.tflite")])
+    (path,) = toolchain.write_compiled(compiled, tmp_path)
+    return path
+
+
+def test_seconds_of_an_inference_without_the_cpu(file: Path) -> None:
+    work = workload(file)
+    timing = price(work.demand, USB2)
+    assert modelled_latency(file, USB2) == pytest.approx(timing.total_ms / 1e3)
+    part = replace(work, regions=((0, 1),))
+    timing = price(part.demand, USB2)
+    assert timing.cpu_ms > 0
+    assert modelled_latency(part, USB2) == pytest.approx((timing.total_ms - timing.cpu_ms) / 1e3)
+
+
+def test_a_slower_clock_takes_longer(file: Path) -> None:
+    slow = modelled_latency(file, USB2, clock_mhz=62.5)
+    assert slow > modelled_latency(file, USB2)
+    assert latency_function(file, USB2)(Invocation("m", "usb2", 0, 62.5)) == slow
+
+
+def test_loading_and_a_slow_link_cost_what_the_bus_says(file: Path) -> None:
+    seconds = latency_function(file, USB2)
+    plain = seconds(Invocation("m", "usb2", 0, 500.0))
+    assert plain == modelled_latency(file, USB2)
+    loaded = seconds(Invocation("m", "usb2", 10**6, 500.0))
+    assert (loaded - plain) * 1e3 == pytest.approx(USB2.bus.load_fixed_ms + 1e3 / USB2.bus.load_mb_s)
+    timing = price(workload(file).demand, USB2)
+    crossing = sum(r.input_ms + r.instructions_ms + r.output_ms for r in timing.regions)
+    slow = seconds(Invocation("m", "usb2", 0, 500.0, link_slowdown=3.0))
+    assert (slow - plain) * 1e3 == pytest.approx(2 * crossing)
+
+
+def test_invocations_of_several_regions_add_up(file: Path) -> None:
+    work: Workload = replace(workload(file), regions=((0, 1), (3,)))
+    one = latency_function(work, USB2)(Invocation("m", "usb2", 0, 500.0))
+    assert 2 * one == pytest.approx(modelled_latency(work, USB2))
+
+
+def test_a_real_time_device_takes_the_modelled_time(file: Path) -> None:
+    """At least that long, whatever the machine does; and says how long it was meant to be."""
+    device = VirtualEdgeTpu(type="usb", usb=2, latency=latency_function(file, USB2))
+    interpreter = make_interpreter(file, device)
+    interpreter.allocate_tensors()
+    detail = interpreter.get_input_details()[0]
+    interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+    interpreter.invoke()
+    first = device.modelled_s
+    begin = time.perf_counter()
+    interpreter.invoke()
+    taken = time.perf_counter() - begin
+    assert device.modelled_s == modelled_latency(file, USB2) <= taken
+    assert first - device.modelled_s > USB2.bus.load_fixed_ms / 1e3  # the parameters were loaded

@@ -1,0 +1,6 @@
+"""Where the measured data is that comes with the workplace and not with the repository; tests that need it skip."""
+
+from pathlib import Path
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+DATA = SHARED / "data"
