@@ -18,7 +18,7 @@ def test_the_public_names_are_these_and_exist() -> None:
         "StageStats",
         "VirtualEdgeTpu",
         "__version__",
-        "check_model",
+        "check",
         "compile_model",
         "lease",
         "list_edge_tpus",

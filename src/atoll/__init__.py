@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from atoll.version import __version__
 
 if TYPE_CHECKING:
-    from atoll.api.checking import check_model
+    from atoll.api.check import check
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
     from atoll.model.tflite import read_model, write_model
@@ -21,7 +21,7 @@ __all__ = [
     "StageStats",
     "VirtualEdgeTpu",
     "__version__",
-    "check_model",
+    "check",
     "compile_model",
     "lease",
     "list_edge_tpus",
@@ -35,7 +35,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "StageStats": "pipeline",
     "VirtualEdgeTpu": "device",
-    "check_model": "api.checking",
+    "check": "api.check",
     "compile_model": "toolchain",
     "lease": "device",
     "list_edge_tpus": "device",

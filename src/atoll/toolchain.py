@@ -38,10 +38,9 @@ from atoll.model.graph import Graph, Model
 from atoll.model.subgraph import boundary, extract, with_unique_names
 from atoll.model.tflite import model_bytes, read_model
 from atoll.partitioning import Partition, equal_parameters, partition_at
-from atoll.support import Support, check, require_compilable
+from atoll.support import Support, operator_support, require_compilable
 from atoll.support.operators import DEFAULT_RUNTIME, Status
-from atoll.support.regions import Mapping as Mapped
-from atoll.support.regions import map_operators
+from atoll.support.regions import Regions, choose_regions
 from atoll.version import __version__
 
 COMPILER = f"atoll {__version__}"
@@ -234,17 +233,17 @@ def _compile_parts(
     ]
 
 
-def _map(parts: Sequence[Model], options: CompileOptions, most: int | None = None) -> list[Mapped]:
+def _map(parts: Sequence[Model], options: CompileOptions, most: int | None = None) -> list[Regions]:
     runtime = options.generation.default_runtime if options.min_runtime is None else options.min_runtime
     mappings = []
     for number, part in enumerate(parts):
-        support = _first_operators(part.main, check(part.main, runtime), most)
+        support = _first_operators(part.main, operator_support(part.main, runtime), most)
         stop_at = options.stop_at[number] if options.stop_at else ()
-        mappings.append(map_operators(part.main, support, options.all_regions, stop_at))
+        mappings.append(choose_regions(part.main, support, options.all_regions, stop_at))
     return mappings
 
 
-def _parameters(parts: Sequence[Model], mappings: Sequence[Mapped], options: CompileOptions) -> list[ModelParameters]:
+def _parameters(parts: Sequence[Model], mappings: Sequence[Regions], options: CompileOptions) -> list[ModelParameters]:
     return [
         model_parameters(part.main, itertools.chain(*mapping.regions), parameter_size, part.path, options.generation)
         for part, mapping in zip(parts, mappings)
@@ -266,7 +265,7 @@ def _first_operators(graph: Graph, support: Support, most: int | None) -> Suppor
     return replace(support, verdicts=tuple(verdicts))
 
 
-def _emit(model: Model, mapping: Mapped, memory: ModelPlan, options: CompileOptions, token: int) -> Model:
+def _emit(model: Model, mapping: Regions, memory: ModelPlan, options: CompileOptions, token: int) -> Model:
     graph = model.main
     steps: list[tuple[tuple[int, ...], bytes | None]] = []
     for step in mapping.steps:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from atoll.cli.output import LONGEST_NAME, brief
 from atoll.model import Model
 from atoll.model.tflite import read_model, write_model
+from atoll.products.layout import LONGEST_NAME, brief
 from builders import chain
 
 Run = Callable[..., Any]
@@ -35,11 +35,11 @@ def test_operators_behind_another_are_counted_with_it(atoll: Run, tmp_path: Path
     result = atoll("check", tmp_path / "m.tflite")
     assert result.code == 0 and result.err == ""
     lines = result.out.splitlines()
-    (where,) = (n for n, line in enumerate(lines) if line.startswith("#"))
-    assert lines[where].startswith("#2 Strange '")
-    (behind,) = (line for line in lines if "behind it" in line)
-    assert behind.startswith("  3 operators behind it, from #3 CONV_2D '")
-    assert "2 of 6 operators would run" in lines[-1]
+    assert lines[0].startswith("2 of 6 operators would run")
+    (where,) = (line for line in lines if line.startswith("#"))
+    assert where.startswith("#2 Strange '")
+    (behind,) = (line for line in lines if line.startswith("  operators behind it"))
+    assert behind.endswith(" 3")
 
 
 def test_programs_get_every_operator_with_its_whole_name(atoll: Run, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from atoll import networks as zoo
 from atoll.learning import ImprintingEngine, SoftmaxRegression
 from atoll.model.tflite import parse_model
 from atoll.networks.catalog import RECIPES
-from atoll.support import check
+from atoll.support import operator_support
 from atoll.toolchain import compile_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "learning"))
@@ -44,7 +44,7 @@ def test_the_imprintable_model_has_the_vendors_tail_and_is_mapped_whole() -> Non
     assert [operator.kind for operator in model.main.operators[-5:]] == [
         *("L2_NORMALIZATION", "CONV_2D", "MUL", "RESHAPE", "SOFTMAX")
     ]
-    assert all(not verdict.findings for verdict in check(model.main).verdicts)
+    assert all(not verdict.findings for verdict in operator_support(model.main).verdicts)
     segment = compile_model(model, name="m")[1].segments[0]
     assert sum(map(len, segment.regions)) == len(model.main.operators)
 

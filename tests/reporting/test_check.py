@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atoll import networks as zoo
-from atoll.api.checking import check_model
+from atoll.api.check import check as check_model
 from atoll.model.tflite import read_model
 from atoll.reporting.check_report import multiply_accumulates
 from builders import branched

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from atoll.errors import UsageError
 from atoll.findings import Finding
 from atoll.model import DType, Graph, Operator, Tensor
-from atoll.support.regions import Mapping, map_operators
+from atoll.support.regions import Regions, choose_regions
 
 BAD = Finding("known_operator", "", "It is not in the table.", "", "Operation not supported")
 MAPPED = "Mapped to Edge TPU"
@@ -44,7 +44,7 @@ def support(pattern: str) -> Support:
 
 
 def test_everything_supported_is_one_region() -> None:
-    mapping = map_operators(dag((), (0,), (1,)), support("yyy"))
+    mapping = choose_regions(dag((), (0,), (1,)), support("yyy"))
     assert mapping.regions == ((0, 1, 2),)
     assert mapping.cpu == ()
     assert mapping.statuses == (MAPPED,) * 3
@@ -52,18 +52,18 @@ def test_everything_supported_is_one_region() -> None:
 
 
 def test_nothing_supported_is_no_region() -> None:
-    mapping = map_operators(dag((), (0,)), support("nn"))
+    mapping = choose_regions(dag((), (0,)), support("nn"))
     assert mapping.regions == ()
     assert mapping.cpu == (0, 1)
     assert mapping.findings == ((BAD,), (BAD,))
 
 
 def test_an_empty_graph_has_no_steps() -> None:
-    assert map_operators(dag(), support("")).steps == ()
+    assert choose_regions(dag(), support("")).steps == ()
 
 
 def test_first_unsupported_operator_stops_the_region() -> None:
-    mapping = map_operators(dag((), (0,), (1,), (2,)), support("ynyy"))
+    mapping = choose_regions(dag((), (0,), (1,), (2,)), support("ynyy"))
     assert mapping.regions == ((0,),)
     assert mapping.statuses == (MAPPED, BAD.status, LATER, LATER)
     assert all("#1 ADD 't1'" in mapping.findings[i][0].why for i in (2, 3))
@@ -71,54 +71,54 @@ def test_first_unsupported_operator_stops_the_region() -> None:
 
 def test_a_branch_beside_the_unsupported_operator_is_mapped_even_if_it_stands_later() -> None:
     # MoveNet: the heads behind the first ARG_MAX in execution order do not depend on it, and map.
-    mapping = map_operators(dag((), (0,), (0,), (1, 2)), support("ynyy"))
+    mapping = choose_regions(dag((), (0,), (0,), (1, 2)), support("ynyy"))
     assert mapping.regions == ((0, 2),)
     assert mapping.cpu == (1, 3)
 
 
 def test_operators_in_front_stay_on_the_cpu_and_stop_nothing() -> None:
-    mapping = map_operators(dag((), (0,), (1,), (2,)), support("nyyn"))
+    mapping = choose_regions(dag((), (0,), (1,), (2,)), support("nyyn"))
     assert [(step.operators, step.on_tpu) for step in mapping.steps] == [((0,), False), ((1, 2), True), ((3,), False)]
     assert mapping.statuses == (BAD.status, MAPPED, MAPPED, BAD.status)
 
 
 def test_all_regions_maps_what_follows_as_operators_of_their_own() -> None:
     graph = dag((), (0,), (1,), (2,), (3,))
-    mapping = map_operators(graph, support("ynyny"), all_regions=True)
+    mapping = choose_regions(graph, support("ynyny"), all_regions=True)
     assert mapping.regions == ((0,), (2,), (4,))
     assert mapping.cpu == (1, 3)
-    assert map_operators(graph, support("ynyny")).regions == ((0,),)
+    assert choose_regions(graph, support("ynyny")).regions == ((0,),)
 
 
 def test_a_region_never_goes_around_the_cpu() -> None:
     # 0 → 1 (CPU) → 2 and 0 → 2: 0 and 2 in one region would wait for themselves.
-    mapping = map_operators(dag((), (0,), (0, 1)), support("yny"), all_regions=True)
+    mapping = choose_regions(dag((), (0,), (0, 1)), support("yny"), all_regions=True)
     assert mapping.regions == ((0,), (2,))
 
 
 def test_stop_at_leaves_what_follows_the_tensor_on_the_cpu() -> None:
     graph = dag((), (0,), (1,), (0,))
-    mapping = map_operators(graph, support("yyyy"), stop_at=["t0"])
+    mapping = choose_regions(graph, support("yyyy"), stop_at=["t0"])
     assert mapping.regions == ((0,),)
     assert mapping.statuses == (MAPPED, UNSPECIFIED, LATER, UNSPECIFIED)
-    assert map_operators(graph, support("yyyy"), stop_at=["t1"]).regions == ((0, 1, 3),)
-    assert map_operators(graph, support("yyyy"), all_regions=True, stop_at=["t1"]).regions == ((0, 1, 3),)
+    assert choose_regions(graph, support("yyyy"), stop_at=["t1"]).regions == ((0, 1, 3),)
+    assert choose_regions(graph, support("yyyy"), all_regions=True, stop_at=["t1"]).regions == ((0, 1, 3),)
 
 
 def test_stop_at_all_of_several_tensors() -> None:
     graph = dag((), (0,), (0,), (1,), (2,))
-    assert map_operators(graph, support("y" * 5), stop_at=["t1", "t2"]).regions == ((0, 1, 2),)
+    assert choose_regions(graph, support("y" * 5), stop_at=["t1", "t2"]).regions == ((0, 1, 2),)
 
 
 def test_stop_at_an_unknown_tensor_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="no tensor 'T1'") as caught:
-        map_operators(dag((), (0,)), support("yy"), stop_at=["T1"])
+        choose_regions(dag((), (0,)), support("yy"), stop_at=["T1"])
     assert "'t1'" in caught.value.hint
 
 
 def test_a_later_region_is_explained_by_what_separates_it_not_by_what_stands_in_front() -> None:
     # 0 and 3 read the input on the CPU, in front of region (1,); 2 is what stops it.
-    mapping = map_operators(dag((), (0,), (1,), (), (2, 3)), support("nynny"))
+    mapping = choose_regions(dag((), (0,), (1,), (), (2, 3)), support("nynny"))
     assert mapping.regions == ((1,),)
     assert "#2 ADD 't2'" in mapping.findings[4][0].why
 
@@ -137,7 +137,7 @@ def test_operators_that_share_state_keep_their_order(state: Tensor) -> None:
         (0,),
         (4,),
     )
-    mapping = map_operators(graph, support("nynn"))
+    mapping = choose_regions(graph, support("nynn"))
     assert [step.operators for step in mapping.steps] == [(0,), (1,), (2, 3)]
 
 
@@ -172,7 +172,7 @@ def reference(graph: Graph, pattern: str) -> list[tuple[bool, set[int]]]:
 @given(graphs(), st.booleans())
 def test_invariants(case: tuple[Graph, str], all_regions: bool) -> None:
     graph, pattern = case
-    mapping = map_operators(graph, support(pattern), all_regions)
+    mapping = choose_regions(graph, support(pattern), all_regions)
     everywhere = [i for step in mapping.steps for i in step.operators]
     assert sorted(everywhere) == list(range(len(graph.operators)))
     assert sorted([*mapping.cpu, *(i for region in mapping.regions for i in region)]) == sorted(everywhere)
@@ -189,7 +189,7 @@ def test_invariants(case: tuple[Graph, str], all_regions: bool) -> None:
         assert mapped == next(step for on_tpu, step in reference(graph, pattern) if on_tpu)
 
 
-def _runs_in_order(graph: Graph, mapping: Mapping) -> None:
+def _runs_in_order(graph: Graph, mapping: Regions) -> None:
     """Steps run whole and one after the other: so no path leaves a region and comes back."""
     written = {0}
     for step in mapping.steps:

@@ -10,7 +10,7 @@ from tiny_graphs import Data, const, one, zeros
 
 from atoll.errors import UsageError
 from atoll.model import Buffer, DType, Graph, Operator, Tensor
-from atoll.support import check
+from atoll.support import operator_support
 from atoll.support.operators import GENERAL_RULES, ROWS, RUNTIMES, TABLE, Status, support_table_markdown
 
 IMAGE = Data((1, 8, 8, 4))
@@ -252,7 +252,7 @@ CASES = [
 
 
 def broken(graph: Graph, runtime: int) -> dict[str, str]:
-    return {finding.rule: finding.why for finding in check(graph, runtime).verdicts[0].findings}
+    return {finding.rule: finding.why for finding in operator_support(graph, runtime).verdicts[0].findings}
 
 
 @pytest.mark.parametrize(("rule", "runtime", "bad", "value", "good"), CASES)
@@ -305,7 +305,7 @@ def test_a_limit_holds_only_for_its_runtimes(graph: Graph, outside: int, rule: s
     ],
 )
 def test_status_is_the_vendors(graph: Graph, runtime: int, status: Status) -> None:
-    assert check(graph, runtime).verdicts[0].status == status.value
+    assert operator_support(graph, runtime).verdicts[0].status == status.value
 
 
 def test_all_reasons_are_given_at_once() -> None:
@@ -321,7 +321,7 @@ def test_all_reasons_are_given_at_once() -> None:
 
 
 def test_a_finding_says_where_why_and_what_to_do() -> None:
-    (finding,) = check(strided([1, 2, 2, 1])).findings
+    (finding,) = operator_support(strided([1, 2, 2, 1])).findings
     assert finding.where == "#0 STRIDED_SLICE 'out'"
     assert finding.why.startswith("Supported only when all strides are equal to 1. Here")
     assert finding.remedy
@@ -338,12 +338,12 @@ def test_a_finding_says_where_why_and_what_to_do() -> None:
     ],
 )
 def test_oldest_runtime_of_an_operator(graph: Graph, runtime: int | None) -> None:
-    assert check(graph).verdicts[0].runtime == runtime
+    assert operator_support(graph).verdicts[0].runtime == runtime
 
 
 def test_unknown_runtime_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="15"):
-        check(ADD, 15)
+        operator_support(ADD, 15)
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
@@ -353,10 +353,10 @@ def test_no_rule_crashes_on_an_operator_without_inputs_options_or_sense(kind: st
     scalar = Tensor("scalar", (), DType.INT32, buffer=Buffer(np.array([-9], np.int32).view(np.uint8)))
     text = Tensor("text", (2,), DType.STRING, buffer=Buffer(np.zeros(5, np.uint8)))
     for runtime in RUNTIMES:
-        assert len(check(nothing, runtime).verdicts) == 1
+        assert len(operator_support(nothing, runtime).verdicts) == 1
         for tensor in (odd, scalar, text):
             graph = Graph((tensor,), (Operator(kind, (0,) * 6, ()), Operator(kind, (-1, 0, -1), ())), (), ())
-            assert len(check(graph, runtime).verdicts) == 2
+            assert len(operator_support(graph, runtime).verdicts) == 2
 
 
 def test_support_table_names_every_operator_and_limit() -> None:

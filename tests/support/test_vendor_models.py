@@ -10,8 +10,8 @@ import pytest
 from atoll.errors import AlreadyCompiledError
 from atoll.model import Model
 from atoll.model.tflite import read_model
-from atoll.support import check, require_compilable
-from atoll.support.regions import Mapping, map_operators
+from atoll.support import operator_support, require_compilable
+from atoll.support.regions import Regions, choose_regions
 from shared_data import DATA
 
 MODELS = DATA / "models"
@@ -29,9 +29,9 @@ def pairs() -> list[tuple[Path, Path]]:
     return found
 
 
-def mapped(model: Model) -> Mapping:
+def mapped(model: Model) -> Regions:
     require_compilable(model)
-    return map_operators(model.main, check(model.main))
+    return choose_regions(model.main, operator_support(model.main))
 
 
 def outputs(model: Model, operators: list[int]) -> list[str]:
@@ -71,4 +71,4 @@ def test_movenet_statuses() -> None:
 def test_int8_models_do_not_map_for_runtime_10_and_uint8_models_do() -> None:
     for name, regions in (("tf2_mobilenet_v2_1.0_224_ptq", 0), ("mobilenet_v2_1.0_224_quant", 1)):
         graph = read_model(MODELS / "uncompiled" / f"{name}.tflite").main
-        assert len(map_operators(graph, check(graph, min_runtime=10)).regions) == regions
+        assert len(choose_regions(graph, operator_support(graph, min_runtime=10)).regions) == regions

@@ -87,7 +87,7 @@ def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> in
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # called with positional arguments
             return command.main(args=arguments, standalone_mode=False) or 0
     except AtollError as error:
-        from atoll.cli.output import brief
+        from atoll.products.layout import brief
 
         click.echo(f"error: {brief(error.message)}", err=True)
         if error.hint:

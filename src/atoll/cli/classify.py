@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from atoll.cli.learn import read_labels
+from atoll.cli.old_output import json_option, print_json, table
 from atoll.cli.options import FiniteFloat
-from atoll.cli.output import json_option, print_json, table
 from atoll.cli.workers import device_options, open_workers
 
 

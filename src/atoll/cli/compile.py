@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from atoll.cli.old_output import brief, json_option, print_json, progress, quiet_option, table
 from atoll.cli.options import OUTPUT_DIRECTORY, OUTPUT_FILE, FiniteFloat
-from atoll.cli.output import brief, json_option, print_json, progress, quiet_option, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from atoll.cli.output import print_json, progress, table
+from atoll.cli.old_output import print_json, progress, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:

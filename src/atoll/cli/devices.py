@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from atoll.cli.old_output import json_option, print_json, table
 from atoll.cli.options import FiniteFloat
-from atoll.cli.output import json_option, print_json, table
 
 if TYPE_CHECKING:
     from atoll.device.survey import DeviceInfo, Survey

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.output import json_option, print_json
+from atoll.cli.old_output import json_option, print_json
 
 if TYPE_CHECKING:
     from atoll.device.doctor import Check

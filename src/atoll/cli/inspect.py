@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from atoll.cli.output import brief, json_option, print_json, table
+from atoll.cli.old_output import brief, json_option, print_json, table
 
 if TYPE_CHECKING:
     from atoll.compiler.inspection import ExecutableReport, InspectReport, LayerReport, RegionReport

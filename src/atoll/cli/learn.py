@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from atoll.cli.old_output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.options import OUTPUT_FILE, SEED, FiniteFloat
-from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.workers import device_options, open_workers
 
 if TYPE_CHECKING:

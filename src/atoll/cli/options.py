@@ -1,11 +1,18 @@
-"""What the options of several commands share → numbers that are numbers, and outputs that can be written."""
+"""The options of the command line, each declared once: whatever two commands share has one name, type and text."""
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
+
+from atoll.hardware.buses import BUSES
+from atoll.reporting import formats
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class FiniteFloat(click.FloatRange):
@@ -14,6 +21,7 @@ class FiniteFloat(click.FloatRange):
     name = "float"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; a usage error for nan and infinity."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number.", param, ctx)
@@ -24,19 +32,13 @@ class FiniteFloat(click.FloatRange):
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
-SECONDS = FiniteFloat(0, 10**9)
-"""A time to wait: beyond it, which is 30 years, clocks overflow."""
-POSITIVE = FiniteFloat(0, 10**9, min_open=True)
-SEED = click.IntRange(0)
-INFERENCES = click.IntRange(1, 10**9)
-
-
 class OutputFile(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks
     """A file that will be written: that it cannot be is said before any work is done."""
 
     name = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """The path as given, reserved for this command."""
         from atoll.files import require_writable
 
         if value and not (ctx and ctx.resilient_parsing):
@@ -50,6 +52,7 @@ class OutputDirectory(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     name = "directory"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """The path as given, found to be writable."""
         from atoll.files import require_writable_directory
 
         if value and not (ctx and ctx.resilient_parsing):
@@ -57,5 +60,77 @@ class OutputDirectory(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return value
 
 
+SECONDS = FiniteFloat(0, 10**9)
+"""A time to wait: beyond it, which is 30 years, clocks overflow."""
+POSITIVE = FiniteFloat(0, 10**9, min_open=True)
+SEED = click.IntRange(0)
+INFERENCES = click.IntRange(1, 10**9)
+MODEL = click.Path(readable=False)
 OUTPUT_FILE = OutputFile()
 OUTPUT_DIRECTORY = OutputDirectory()
+
+model_argument = click.argument("model", type=MODEL)
+models_argument = click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
+bus_option = click.option(
+    "--bus", type=click.Choice([*BUSES]), help="What the Edge TPUs hang on, by its measured host.  [default: pcie]"
+)
+target_option = click.option(
+    "--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus."
+)
+mixed_option = click.option(
+    "--mixed", metavar="BUS:N,...", help="Edge TPUs of different kinds: pcie:2,usb3:2. Instead of --tpus and --bus."
+)
+memory_limit_option = click.option(
+    "--memory-limit",
+    metavar="SIZE|fit",
+    help="The parameters of a segment take so much at most (6MiB), or all fit on the chip (fit).",
+)
+device_option = click.option("--device", metavar="DEVICE", help="usb, pci, usb:0, pci:1, :2, or a path.")
+devices_option = click.option(
+    "--device", "devices", multiple=True, metavar="DEVICE", help="Use these only: usb, pci, usb:0, :2, or a path."
+)
+wait_option = click.option("--wait", metavar="SECONDS", type=SECONDS, help="For busy devices.  [default: for ever]")
+clock_option = click.option(
+    "--clock", type=click.Choice(["max", "standard", "reduced"]), help="Of the Edge TPUs.  [default: max]"
+)
+original_option = click.option("--original", metavar="MODEL", help="The uncompiled model of a vendor-compiled file.")
+codegen_option = click.option(
+    "--codegen",
+    type=click.Choice(["auto", "virtual", "vendor"]),
+    default="auto",
+    show_default=True,
+    help="Whose compiler writes the files: ours (for virtual devices), or the vendor's; auto: the vendor's if it is "
+    "installed and real devices will run them.",
+)
+compiler_option = click.option(
+    "--compiler", metavar="PATH", help="The vendor's compiler.  [default: the first in PATH]"
+)
+inferences_option = click.option(
+    "--inferences", default=100, show_default=True, type=INFERENCES, help="How many to run."
+)
+seed_option = click.option("--seed", default=0, show_default=True, type=SEED, help="Seed of the random values.")
+trace_option = click.option(
+    "--trace", metavar="FILE", type=OUTPUT_FILE, help="Write what ran when, for ui.perfetto.dev."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+
+
+def format_option(function: _F) -> _F:
+    """``--format``, and ``--json`` for the one that programs want most; passed as ``output_format``."""
+
+    @functools.wraps(function)
+    def command(*args: Any, as_json: bool, output_format: str, **options: Any) -> Any:
+        return function(*args, output_format="json" if as_json else output_format, **options)
+
+    options = (
+        click.option(
+            "--format",
+            "output_format",
+            type=click.Choice(formats.names()),
+            default="text",
+            show_default=True,
+            help="How to print the result.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+    )
+    return functools.reduce(lambda made, option: option(made), reversed(options), command)  # type: ignore[return-value]

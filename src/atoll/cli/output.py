@@ -1,90 +1,49 @@
-"""How commands speak: tables and JSON on standard output, progress on standard error when it is a terminal."""
+"""How commands speak: results on standard output, progress and messages on standard error."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import re
+import shutil
 import sys
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import click
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+from atoll.products.layout import brief
+from atoll.products.progress import OnProgress, ignore
+from atoll.products.result import Result
 
 
-LONGEST_NAME = 80
-"""Characters of a quoted name that people are shown; converters make names of hundreds by joining those of all layers
-that they fused."""
+def show(result: Result, output_format: str) -> None:
+    """Print a result, as wide as the terminal; 80 columns where there is none."""
+    from atoll.reporting.formats import render
 
-_LONG_NAME = re.compile(rf"'([^'\s]{{{LONGEST_NAME + 1},}})'")
-
-
-def brief(text: str) -> str:
-    """A message with the middle of every long name in quotes left out; programs get the whole name, with --json."""
-    half = LONGEST_NAME // 2
-    return _LONG_NAME.sub(lambda found: f"'{found[1][: half - 1]}…{found[1][-half:]}'", text)
+    click.echo(render(result, output_format, shutil.get_terminal_size((80, 24)).columns))
 
 
-def json_option(function: _F) -> _F:
-    """The option ``--json``, passed as ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(function)
-
-
-def quiet_option(function: _F) -> _F:
-    """The option ``--quiet``: no progress on standard error."""
-    return click.option("-q", "--quiet", is_flag=True, help="Show no progress.")(function)
-
-
-def print_json(kind: str, /, **content: Any) -> None:
-    """Print the JSON envelope: ``{"schema": "atoll.<kind>/1", ...}``."""
-    click.echo(json.dumps({"schema": f"atoll.{kind}/1", **content}, indent=2))
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; a column whose title starts with ``>`` is aligned to the right.
-
-    As wide as its content: a number or a name that is folded, or cut, cannot be read or copied. (Without rich, whose
-    import takes as long as half of what commands like ``atoll check`` do.)
-    """
-    titles = [title.removeprefix(">") for title in columns]
-    widths = [max(map(_cells, column)) for column in zip(titles, *rows)]
-
-    def line(row: Sequence[str]) -> str:
-        parts = []
-        for title, text, width in zip(columns, row, widths):
-            blank = " " * (width - _cells(text))
-            parts.append(blank + text if title.startswith(">") else text + blank)
-        return "  ".join(parts).rstrip()
-
-    click.secho(line(titles), bold=True)
-    click.echo("─" * (sum(widths) + 2 * (len(widths) - 1)))
-    for row in rows:
-        click.echo(line(row))
-
-
-def _cells(text: str) -> int:
-    """How wide a terminal shows it: East Asian characters take two cells, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text
-    )
+def say(text: str) -> None:
+    """A message for people, beside the result."""
+    click.echo(brief(text), err=True)
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int | None = None, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; the value is a function that sets how much of ``total`` is done."""
+def progress(quiet: bool = False) -> Iterator[OnProgress]:
+    """A progress bar on standard error, when that is a terminal: it begins with the first thing that it is told."""
     if quiet or not sys.stderr.isatty():
-        yield lambda _done: None
+        yield ignore
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    counted = (MofNCompleteColumn(),) if total is not None else ()
-    columns = (TextColumn("{task.description}"), BarColumn(), *counted, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+    counted = MofNCompleteColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*counted, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def told(title: str, done: int = 0, total: int | None = None) -> None:
+            if title not in tasks:
+                for task in tasks.values():
+                    bar.update(task, visible=False)
+                tasks[title] = bar.add_task(brief(title), total=total)
+            bar.update(tasks[title], completed=done, total=total)
+
+        yield told

@@ -21,8 +21,8 @@ from atoll.cli.fleets import (
     memory_option,
     mixed_option,
 )
+from atoll.cli.old_output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.options import OUTPUT_FILE, POSITIVE
-from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.partition_measured import with_measuring
 from atoll.errors import PartitionError, UsageError
 

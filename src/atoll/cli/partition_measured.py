@@ -21,8 +21,8 @@ from atoll.cli.measuring import (
     timeout_option,
     times_of,
 )
+from atoll.cli.old_output import print_json, table
 from atoll.cli.options import POSITIVE, FiniteFloat
-from atoll.cli.output import print_json, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from atoll.cli.fleets import fleet_costs, how, load_graph
-from atoll.cli.output import print_json, progress, table
+from atoll.cli.old_output import print_json, progress, table
 from atoll.cli.plan import planned_use
 from atoll.errors import UsageError
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from atoll.cli.fleets import TARGETS, load_host
+from atoll.cli.old_output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.options import OUTPUT_FILE, SECONDS
-from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from atoll.cli.old_output import json_option, print_json, table
 from atoll.cli.options import OUTPUT_FILE, SEED
-from atoll.cli.output import json_option, print_json, table
 
 
 @click.group("zoo")
@@ -53,7 +53,7 @@ def vars_of(entry: object) -> dict[str, object]:
 def build(name: str, output: str | None, seed: int) -> None:
     """Build network NAME and write it as a .tflite file."""
     from atoll import networks as zoo
-    from atoll.cli.output import progress
+    from atoll.cli.old_output import progress
     from atoll.model.tflite import write_model
 
     path = output or f"{name}.tflite"

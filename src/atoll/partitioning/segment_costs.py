@@ -25,8 +25,8 @@ from atoll.hardware.host import Target
 from atoll.model.graph import Graph
 from atoll.model.subgraph import boundary
 from atoll.partitioning import Piece, PieceBound, Stage
-from atoll.support import check
-from atoll.support.regions import map_operators
+from atoll.support import operator_support
+from atoll.support.regions import choose_regions
 
 Floats = npt.NDArray[np.float64]
 Operators = range | tuple[int, ...]
@@ -48,7 +48,7 @@ class SegmentCosts:
         """A segment beyond ``memory_limit`` costs inf; what counts is :attr:`parameter_bytes`, or with ``fit`` whether
         layers are streamed that a larger memory would cache."""
         self.graph, self.target, self.memory_limit = graph, target, memory_limit
-        self.mapped = {i for region in map_operators(graph, check(graph)).regions for i in region}
+        self.mapped = {i for region in choose_regions(graph, operator_support(graph)).regions for i in region}
         layers = model_parameters(graph, sorted(self.mapped), parameter_size).layers
         self.layers: Mapping[int, LayerParameters] = {layer.operator: layer for layer in layers}
         self._stage_ms, self._boundary = target.host.stage_ms, 1.0

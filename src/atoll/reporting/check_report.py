@@ -1,18 +1,23 @@
-"""A model's mapping → the verdict as rows and findings."""
+"""What ``atoll check`` says: which operators of a model the Edge TPU would run, and why not the others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from atoll.findings import Finding
 from atoll.model.graph import Graph, Operator
+from atoll.products.result import Result
+from atoll.products.table import Column, Table
 from atoll.support.operator_rows import OperatorRow
 
 
-@dataclass(frozen=True, slots=True)
-class CheckReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class CheckReport(Result):
     """What ``atoll check`` says about a model."""
+
+    schema: ClassVar[str] = "check/2"
 
     model: str
     total_operators: int
@@ -26,6 +31,47 @@ class CheckReport:
     operators: tuple[OperatorRow, ...]
     findings: tuple[Finding, ...]
     """Every reason why an operator stays on the CPU."""
+
+    def answer(self) -> tuple[str, ...]:
+        """How much of the model the Edge TPU would run."""
+        return (
+            f"{self.mapped_operators} of {self.total_operators} operators would run on the Edge TPU, with "
+            f"{self.mapped_macs:.1%} of the multiply-accumulates and {self.mapped_parameters:.1%} of the parameters. "
+            f"They need runtime version {self.runtime}.",
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """The operators by kind and status, and the reasons of those that stay on the CPU."""
+        kinds = Table.of(
+            (Column("operator", "name"), Column("count", "number"), Column("status")),
+            [(row.operator, row.count, row.status) for row in self.operators],
+            "Operators by kind",
+        )
+        reasons = Table.of(
+            (
+                Column("operator", "name"),
+                Column("why"),
+                Column("what to do"),
+                Column("operators behind it", "number", importance=1),
+            ),
+            [
+                (stop.where, finding.why, finding.remedy, len(stop.behind) or None)
+                for stop in stops(self.findings)
+                for finding in stop.reasons
+            ],
+            "Why operators stay on the CPU",
+            records=True,
+        )
+        return (kinds, reasons) if reasons.rows else (kinds,)
+
+    def basis(self) -> tuple[str, ...]:
+        """What the column of followers means."""
+        if not any(stop.behind for stop in stops(self.findings)):
+            return ()
+        return (
+            "Operators behind one that stays on the CPU could run on the Edge TPU, but only one region is mapped "
+            "(atoll compile -a maps all).",
+        )
 
 
 def multiply_accumulates(graph: Graph, operator: Operator) -> int:

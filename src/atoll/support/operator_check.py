@@ -45,7 +45,7 @@ class Support:
         return tuple(finding for verdict in self.verdicts for finding in verdict.findings)
 
 
-def check(graph: Graph, min_runtime: int = DEFAULT_RUNTIME) -> Support:
+def operator_support(graph: Graph, min_runtime: int = DEFAULT_RUNTIME) -> Support:
     """Apply every rule of the operator table to every operator.
 
     ``min_runtime`` is the oldest Edge TPU runtime that has to be able to run the result (the vendor's ``-m``).

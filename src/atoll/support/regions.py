@@ -1,39 +1,23 @@
-"""A graph and its support → :class:`Mapping`: what goes to the Edge TPU, what stays on the CPU, and why."""
+"""A graph and its support → :class:`Regions`: what goes to the Edge TPU, what stays on the CPU, and why."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from atoll.errors import UsageError
 from atoll.findings import Finding
 from atoll.model import Graph
+from atoll.support.operator_check import Support
 from atoll.support.operators import RUNTIMES, Status
 from atoll.support.steps import Step, partition, predecessors
 
 _AFTER = "Make that operator one the Edge TPU supports, or map later regions too (option -a)."
 
 
-class Verdict(Protocol):
-    """What mapping needs to know about one operator (``atoll.support.Verdict``)."""
-
-    @property
-    def findings(self) -> tuple[Finding, ...]: ...
-    @property
-    def runtime(self) -> int | None: ...
-
-
-class Support(Protocol):
-    """What mapping needs to know about a graph (``atoll.support.Support``)."""
-
-    @property
-    def verdicts(self) -> Sequence[Verdict]: ...
-
-
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class Regions:
     """Which operators run where; every operator is in exactly one step."""
 
     steps: tuple[Step, ...]
@@ -59,7 +43,7 @@ class Mapping:
         return tuple(reasons[0].status if reasons else Status.MAPPED.value for reasons in self.findings)
 
 
-def map_operators(graph: Graph, support: Support, all_regions: bool = False, stop_at: Sequence[str] = ()) -> Mapping:
+def choose_regions(graph: Graph, support: Support, all_regions: bool = False, stop_at: Sequence[str] = ()) -> Regions:
     """Choose the regions that go to the Edge TPU, as the vendor's compiler does.
 
     The graph is cut as TensorFlow Lite cuts it for a delegate (:func:`atoll.support.steps.partition`). The first
@@ -82,7 +66,7 @@ def map_operators(graph: Graph, support: Support, all_regions: bool = False, sto
         steps = partition(graph, first.operators if first else ())
     mapped = {index for step in steps if step.on_tpu for index in step.operators}
     runtimes = [runtime for i in mapped if (runtime := support.verdicts[i].runtime) is not None]
-    return Mapping(steps, _findings(graph, support, needed, steps, cut), max(runtimes, default=RUNTIMES[0]))
+    return Regions(steps, _findings(graph, support, needed, steps, cut), max(runtimes, default=RUNTIMES[0]))
 
 
 def _tensors_named(graph: Graph, names: Sequence[str]) -> dict[int, str]:

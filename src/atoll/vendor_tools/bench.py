@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from atoll.cli.old_output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.options import INFERENCES, OUTPUT_FILE
-from atoll.cli.output import json_option, print_json, progress, quiet_option, table
 from atoll.vendor_tools.graph import Names, Numbers
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ def _random(random: Any, spec: Any) -> Any:
 
 
 def _show(pipeline: Pipeline, paths: Sequence[Path], inferences: int, seconds: float) -> None:
-    from atoll.cli.output import table
+    from atoll.cli.old_output import table
 
     columns = ("segment", "device", "file", ">inferences", ">mean", ">p95", ">busy", ">waits for input", ">for output")
     rows = [

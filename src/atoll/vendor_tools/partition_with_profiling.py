@@ -20,8 +20,8 @@ from atoll.cli.measuring import (
     timeout_option,
     times_of,
 )
+from atoll.cli.old_output import json_option, print_json, quiet_option, table
 from atoll.cli.options import OUTPUT_DIRECTORY
-from atoll.cli.output import json_option, print_json, quiet_option, table
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:

@@ -3,64 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from atoll.findings import Finding
+from atoll.compiler.memory import ModelPlan
 from atoll.model.dump import dump
 from atoll.model.graph import Model
-
-
-class Placed(Protocol):
-    """What emission and reports need of a layer's parameters (``atoll.compiler.memory.LayerParameters``)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def operator(self) -> int: ...
-
-
-class LayerPlan(Protocol):
-    """Where a layer's parameters lie (``atoll.compiler.memory.LayerPlan``)."""
-
-    @property
-    def layer(self) -> Placed: ...
-    @property
-    def cached(self) -> bool: ...
-    @property
-    def placements(self) -> Sequence[tuple[int, int, int, int]]: ...
-
-
-class Memory(Protocol):
-    """The parameter memory of one segment (``atoll.compiler.memory.ModelPlan``); bytes."""
-
-    @property
-    def layers(self) -> Sequence[LayerPlan]: ...
-    @property
-    def used(self) -> int: ...
-    @property
-    def remaining(self) -> int: ...
-    @property
-    def off_chip(self) -> int: ...
-
-
-class Mapping(Protocol):
-    """Which operators run where (``atoll.mapping.Mapping``)."""
-
-    @property
-    def regions(self) -> tuple[tuple[int, ...], ...]: ...
-    @property
-    def findings(self) -> tuple[tuple[Finding, ...], ...]: ...
-    @property
-    def statuses(self) -> tuple[str, ...]: ...
-    @property
-    def runtime(self) -> int: ...
+from atoll.support.regions import Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +21,8 @@ class CompiledSegment:
     """File name, as the vendor's compiler would name it."""
     source: Model
     model: Model
-    mapping: Mapping
-    memory: Memory
+    mapping: Regions
+    memory: ModelPlan
     seconds: float = 0.0
     """How long the compilation of this segment (and of those compiled together with it) took."""
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from atoll.compiler.emit.compiled_segment import LayerPlan
+from atoll.compiler.memory import LayerPlan
 from atoll.compiler.parameters import pack_layer
 from atoll.compiler.parameters.sizes import WEIGHTED
 from atoll.compiler.parameters.skeleton import Location, skeleton
