@@ -4,7 +4,8 @@
 
 `atoll --help` and `atoll check` stand beside a Python that imports numpy and the interpreter, `atoll compile` beside
 Arm's `vela`. The two commands of a pair run in turns, so that a busy machine slows both; a ratio is the median of the
-rounds' ratios. One round before, not counted, warms the disk's cache.
+rounds' ratios. One round before, not counted, warms the disk's cache. The ratios hold on an idle machine only: numpy
+starts threads as it is imported, which take longer on a busy one than what we do. Wide quartiles tell.
 """
 
 from __future__ import annotations
@@ -36,15 +37,17 @@ class Ratio:
     seconds: float
     beside_seconds: float
     ratio: float
+    quartiles: tuple[float, float]
+    """Of the ratios; far apart on a busy machine."""
     most: float
     """The target."""
 
 
-def compare(command: list[str], beside: list[str], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of both, and the median of their ratios."""
+def compare(command: list[str], beside: list[str], rounds: int) -> tuple[float, float, list[float]]:
+    """Median seconds of both, and the quartiles of their ratios."""
     times = [(measure(command)[0], measure(beside)[0]) for _ in range(rounds + 1)][1:]
     ours, theirs = zip(*times)
-    return statistics.median(ours), statistics.median(theirs), statistics.median(a / b for a, b in times)
+    return statistics.median(ours), statistics.median(theirs), statistics.quantiles((a / b for a, b in times), n=4)
 
 
 def ratios(model: str, folder: Path, rounds: int, vela: list[str]) -> list[Ratio]:
@@ -56,9 +59,14 @@ def ratios(model: str, folder: Path, rounds: int, vela: list[str]) -> list[Ratio
     )
     found = []
     for name, command, beside, other, most in pairs:
-        seconds, beside_seconds, ratio = compare(command, other, rounds)
-        found.append(Ratio(name, beside, round(seconds, 4), round(beside_seconds, 4), round(ratio, 3), most))
-        print(f"{name}: {seconds:.3f} s, {ratio:.2f} of {beside} ({beside_seconds:.3f} s); at most {most}", flush=True)
+        seconds, beside_seconds, quartiles = compare(command, other, rounds)
+        low, ratio, high = (round(quartile, 3) for quartile in quartiles)
+        found.append(Ratio(name, beside, round(seconds, 4), round(beside_seconds, 4), ratio, (low, high), most))
+        print(
+            f"{name}: {seconds:.3f} s, {ratio:.2f} of {beside} ({beside_seconds:.3f} s), "
+            f"quartiles {low:.2f} and {high:.2f}; at most {most}",
+            flush=True,
+        )
     return found
 
 
