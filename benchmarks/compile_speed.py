@@ -32,6 +32,7 @@ NETWORKS = (
 )
 ATOLL = [sys.executable, "-m", "atoll.cli"]
 CHAINS = (100, 250, 500, 1000, 2000)
+VENV = Path(tempfile.gettempdir()) / "atoll-vela"
 
 
 def vela_command(venv: Path) -> list[str]:
@@ -147,7 +148,7 @@ def growth(folder: Path, repeats: int) -> list[dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--venv", type=Path, default=Path(tempfile.gettempdir()) / "atoll-vela")
+    parser.add_argument("--venv", type=Path, default=VENV)
     arguments = parser.parse_args()
     vela = vela_command(arguments.venv)
     with tempfile.TemporaryDirectory() as folder:
