@@ -8,8 +8,9 @@ Format: https://flatbuffers.dev/internals/
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from types import GeneratorType
+from typing import Any, Protocol, TypeAlias
 
 import flatbuffers
 import numpy as np
@@ -43,6 +44,26 @@ class Reader:
         self.plans: dict[tuple[int, int], Plan] = {}
         self.memo: dict[Any, Any] = {}
         """For kinds that want to remember what they decoded."""
+        self._ahead: list[tuple[Any, Any, TableLike, int]] = []
+
+    def read(self, table: TableLike, position: int) -> Any:
+        """The table at ``position`` with all that it refers to.
+
+        Tables that others refer to wait in a list: files may nest them deeper than calls should go.
+        """
+        root: list[Any] = [None]
+        self.read_later(root, 0, table, position)
+        while self._ahead:
+            holder, key, inner, where = self._ahead.pop()
+            holder[key] = inner.decode(self, where)
+        return root[0]
+
+    def read_later(self, holder: Any, key: Any, table: TableLike, position: int) -> None:
+        """Put the table at ``position`` into ``holder[key]`` when what is read now is read."""
+        self.tables -= 1
+        if self.tables < 0:
+            raise FlatError("tables refer to the same bytes over and over")
+        self._ahead.append((holder, key, table, position))
 
     def spend(self, amount: int) -> None:
         self.work -= amount
@@ -64,9 +85,6 @@ class Reader:
 
     def vtable(self, position: int) -> int:
         """Where the vtable of the table at ``position`` starts, both checked to lie inside the data."""
-        self.tables -= 1
-        if self.tables < 0:
-            raise FlatError("tables refer to the same bytes over and over")
         start = position - int(_I32(self.data, position)[0])
         offsets = self._vtables.get(start)
         if offsets is None:
@@ -92,8 +110,11 @@ class Reader:
         return self._vtables[vtable][1:]
 
 
-Plan = tuple["Record", list[tuple[str, Callable[[Reader, int], Any], int]], list[tuple[str, "Union", int]]]
-"""How to read tables that share a vtable: the defaults, the fields present with their offsets, the unions present."""
+Plan = tuple["Record", list[tuple[str, Callable[[Reader, int], Any], int]], list[tuple[str, "Sub | Union", int]]]
+"""How to read tables that share a vtable: the defaults, the fields present with their offsets, the tables present."""
+
+Encoding: TypeAlias = "Generator[tuple[TableLike, Any], int, Any]"
+"""Writing that needs other tables written first: it yields each with its value, and is sent where it was written."""
 
 
 class Kind(Protocol):
@@ -102,7 +123,10 @@ class Kind(Protocol):
     def read(self, reader: Reader, position: int) -> Any: ...
     def default(self) -> Any: ...
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
-        """Write what stands outside the table (FlatBuffers are built inside out); None to leave the field out."""
+        """Write what stands outside the table (FlatBuffers are built inside out); None to leave the field out.
+
+        What has to write tables returns an :data:`Encoding`, which returns this.
+        """
 
     def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None: ...
 
@@ -222,10 +246,16 @@ class Sub(_Offset):
         self.table = table
 
     def read(self, reader: Reader, position: int) -> Any:
-        return self.table.decode(reader, reader.follow(position))
+        """Not used: a table reads its tables later (:meth:`Reader.read_later`)."""
+        raise NotImplementedError
 
-    def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
-        return None if value is None else self.table.encode(builder, value)
+    def member(self, _record: Record) -> TableLike:
+        """The table that is there."""
+        return self.table
+
+    def prepare(self, _builder: flatbuffers.Builder, value: Any) -> Encoding:
+        """Where the table is, None without one."""
+        return (yield self.table, value) if value is not None else None
 
 
 class Tables(_Offset):
@@ -235,21 +265,33 @@ class Tables(_Offset):
         self.table = table
 
     def read(self, reader: Reader, position: int) -> list[Any]:
+        """A list that is filled when what is read now is read."""
         start, length = reader.vector(position, 4)
-        return [self.table.decode(reader, reader.follow(start + 4 * i)) for i in range(length)]
+        items: list[Any] = []
+        for i in range(length):
+            items.append(None)
+            reader.read_later(items, i, self.table, reader.follow(start + 4 * i))
+        return items
 
     def default(self) -> list[Any]:
+        """No tables."""
         return []
 
-    def prepare(self, builder: flatbuffers.Builder, value: Sequence[Any] | None) -> Any:
-        return _offsets(builder, [self.table.encode(builder, item) for item in value]) if value else None
+    def prepare(self, builder: flatbuffers.Builder, value: Sequence[Any] | None) -> Encoding:
+        """Where the vector of the tables is, None without any."""
+        if not value:
+            return None
+        places = []
+        for item in value:
+            places.append((yield self.table, item))
+        return _offsets(builder, places)
 
 
 class TableLike(Protocol):
     """Anything that reads one table at a position and writes one, returning its offset."""
 
     def decode(self, reader: Reader, position: int) -> Any: ...
-    def encode(self, builder: flatbuffers.Builder, value: Any) -> int: ...
+    def encode(self, builder: flatbuffers.Builder, value: Any) -> int | Encoding: ...
 
 
 class Table:
@@ -269,13 +311,13 @@ class Table:
         plan = reader.plans.get((id(self), vtable))
         if plan is None:
             plan = reader.plans[id(self), vtable] = self._plan(reader.offsets(vtable))
-        defaults, fields, unions = plan
+        defaults, fields, tables = plan
         record = defaults.copy()
         for name, read, offset in fields:
             record[name] = read(reader, position + offset)
-        for name, union, offset in unions:
-            if member := union.member(record[union.type_field]):
-                record[name] = member.decode(reader, reader.follow(position + offset))
+        for name, kind, offset in tables:
+            if member := kind.member(record):
+                reader.read_later(record, name, member, reader.follow(position + offset))
         return record
 
     def _plan(self, offsets: tuple[int, ...]) -> Plan:
@@ -284,17 +326,26 @@ class Table:
         defaults = {name: kind.default() for name, _, kind in self._kinds}
         defaults.update({name: None for name, _, _ in self._unions})
         fields: list[tuple[str, Callable[[Reader, int], Any], int]]
-        fields = [(name, kind.read, at[slot]) for name, slot, kind in self._kinds if at[slot]]
-        return defaults, fields, [(name, union, at[slot]) for name, slot, union in self._unions if at[slot]]
+        fields = [(name, kind.read, at[slot]) for name, slot, kind in self._kinds if at[slot] and type(kind) is not Sub]
+        tables: list[tuple[str, Sub | Union, int]]
+        tables = [(name, kind, at[slot]) for name, slot, kind in self._kinds if at[slot] and type(kind) is Sub]
+        tables += [(name, union, at[slot]) for name, slot, union in self._unions if at[slot]]
+        return defaults, fields, tables
 
-    def encode(self, builder: flatbuffers.Builder, value: Mapping[str, Any]) -> int:
+    def encode(self, builder: flatbuffers.Builder, value: Mapping[str, Any]) -> Encoding:
+        """Write the table; what it refers to comes first."""
         prepared: list[tuple[int, Any, Any]] = []
         for name, slot, kind in self._kinds:
-            if name in value and (ready := kind.prepare(builder, value[name])) is not None:
+            if name not in value:
+                continue
+            ready = kind.prepare(builder, value[name])
+            if isinstance(ready, GeneratorType):
+                ready = yield from ready
+            if ready is not None:
                 prepared.append((slot, kind, ready))
         for name, slot, union in self._unions:
-            if value.get(name) is not None and (member := union.member(value[union.type_field])):
-                prepared.append((slot, _Offset(), member.encode(builder, value[name])))
+            if value.get(name) is not None and (member := union.member(value)):
+                prepared.append((slot, _OFFSET, (yield member, value[name])))
         builder.StartObject(self._slots)
         for slot, kind, ready in prepared:
             kind.place(builder, slot, ready)
@@ -304,9 +355,16 @@ class Table:
 class Union:
     """The value of a union: the table that the number in ``type_field`` selects; unknown members read as None."""
 
-    def __init__(self, type_field: str, member: Callable[[int], TableLike | None]) -> None:
+    def __init__(self, type_field: str, members: Callable[[int], TableLike | None]) -> None:
         self.type_field = type_field
-        self.member = member
+        self._members = members
+
+    def member(self, record: Mapping[str, Any]) -> TableLike | None:
+        """The table that a record selects."""
+        return self._members(record[self.type_field])
+
+
+_OFFSET = _Offset()
 
 
 def read_root(table: TableLike, data: memoryview, identifier: bytes | None) -> Any:
@@ -317,7 +375,7 @@ def read_root(table: TableLike, data: memoryview, identifier: bytes | None) -> A
         raise FlatError(f"the file identifier is {bytes(data[4:8])!r}, not {identifier!r}")
     reader = Reader(data)
     try:
-        return table.decode(reader, reader.follow(0))
+        return reader.read(table, reader.follow(0))
     except struct.error as error:
         raise FlatError(f"an offset points behind the {len(data)} bytes") from error
 
@@ -325,9 +383,32 @@ def read_root(table: TableLike, data: memoryview, identifier: bytes | None) -> A
 def write_root(table: TableLike, value: Any, identifier: bytes | None, size_hint: int) -> memoryview:
     """Encode a whole FlatBuffer; ``size_hint`` (bytes, an upper bound) spares the builder from growing."""
     builder = flatbuffers.Builder(size_hint)
-    root = table.encode(builder, value)
+    root = write_table(builder, table, value)
     builder.Finish(root, file_identifier=identifier)
     return memoryview(builder.Bytes)[builder.Head() :]
+
+
+def write_table(builder: flatbuffers.Builder, table: TableLike, value: Any) -> int:
+    """Where a table is, written after everything that it refers to.
+
+    Those that wait for others are on a stack of our own: files may nest tables deeper than calls should go.
+    """
+    waiting: list[Encoding] = []
+    made = table.encode(builder, value)
+    while True:
+        if isinstance(made, int):
+            if not waiting:
+                return made
+            place = made
+        else:
+            waiting.append(made)
+            place = None
+        try:
+            table, value = waiting[-1].send(place)  # type: ignore[arg-type]  # None starts it
+            made = table.encode(builder, value)
+        except StopIteration as done:
+            waiting.pop()
+            made = done.value
 
 
 def _offsets(builder: flatbuffers.Builder, offsets: Sequence[int]) -> Any:

@@ -41,7 +41,7 @@ from atoll.compiler.package_format import (
 from atoll.compiler.package_format import package_schema as schema
 from atoll.compiler.package_format.flexmap import write_map
 from atoll.errors import CorruptPackageError
-from atoll.model.flatbuffer import Numbers, Strings, Table, write_root
+from atoll.model.flatbuffer import Numbers, Strings, Table, write_root, write_table
 
 INT = st.integers(-(2**31), 2**31 - 1)
 NAME = st.text(max_size=12)
@@ -217,7 +217,7 @@ def test_a_layer_that_claims_less_than_its_elements_is_refused():
 def test_a_table_referred_to_over_and_over_cannot_fill_memory():
     """100,000 layers that are all the same 60 bytes would take 100 MB; the reader stops at one per 16 bytes."""
     builder = flatbuffers.Builder(1 << 20)
-    layer = schema.LAYER.encode(builder, {"name": "x", "size_bytes": 8, "y": 1, "x": 1, "z": 1})
+    layer = write_table(builder, schema.LAYER, {"name": "x", "size_bytes": 8, "y": 1, "x": 1, "z": 1})
     builder.StartVector(4, 100_000, 4)
     for _ in range(100_000):
         builder.PrependUOffsetTRelative(layer)

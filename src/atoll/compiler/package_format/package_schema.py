@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from atoll.model.flatbuffer import (
+    Encoding,
     FlatError,
     Ints,
     Numbers,
@@ -73,8 +74,9 @@ class Nested(Numbers):
         super().__init__("u1", PAGE)
         self.table = table
 
-    def prepare(self, builder: Any, value: Any) -> Any:
-        return None if value is None else _write_nested(builder, self.table, value)
+    def prepare(self, builder: Any, value: Any) -> Encoding:
+        """Where the bytes are, None without any."""
+        return (yield from _nested(builder, self.table, value)) if value is not None else None
 
 
 class NestedStrings(Strings):
@@ -83,20 +85,21 @@ class NestedStrings(Strings):
     def __init__(self, table: TableLike) -> None:
         self.table = table
 
-    def prepare(self, builder: Any, value: Any) -> Any:
+    def prepare(self, builder: Any, value: Any) -> Encoding:
+        """Where the vector of the strings is."""
         offsets = []
         for item in value:
             # A string ends with a zero byte; a whole page of them keeps what comes before it on a page.
             builder.Prep(PAGE, PAGE)
             builder.Pad(PAGE)
-            offsets.append(_write_nested(builder, self.table, item))
+            offsets.append((yield from _nested(builder, self.table, item)))
         builder.StartVector(4, len(offsets), 4)
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return builder.EndVector()
 
 
-def _write_nested(builder: Any, table: TableLike, record: Any) -> int:
+def _nested(builder: Any, table: TableLike, record: Any) -> Encoding:
     """FlatBuffers hold relative offsets only, so that one can be built inside another without a copy.
 
     It must share no vtable with its surroundings, and begin and end on a page for its own alignment to hold.
@@ -104,7 +107,7 @@ def _write_nested(builder: Any, table: TableLike, record: Any) -> int:
     builder.Prep(PAGE, 0)
     end = builder.Offset()
     shared, builder.vtables = builder.vtables, {}
-    root = table.encode(builder, record)
+    root = yield table, record
     builder.Prep(PAGE, 4)
     builder.PrependUOffsetTRelative(root)
     builder.vtables = shared
