@@ -30,7 +30,7 @@ NETWORKS = (
     "random/DenseNet121_int8.tflite",
     "random/InceptionV3_int8.tflite",
 )
-ATOLL = [sys.executable, "-m", "atoll.cli"]
+ATOLL = [sys.executable, "-m", "atoll"]
 CHAINS = (100, 250, 500, 1000, 2000)
 VENV = Path(tempfile.gettempdir()) / "atoll-vela"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from atoll.version import __version__
 
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which takes longer than the rest of this file
 if TYPE_CHECKING:
+    from typing import Any
+
     from atoll.api.check import check
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError

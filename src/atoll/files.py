@@ -7,7 +7,6 @@ import errno
 import mmap
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +91,8 @@ def _require_writable_directory(directory: Path, named: Path) -> None:
     while not directory.exists() and directory != directory.parent:
         directory = directory.parent
     # Asking for permissions is not enough: root has them on file systems that take no files, such as /proc.
+    import tempfile  # late, as below: it imports a lot that reading needs not
+
     with _explained(named), tempfile.TemporaryFile(dir=directory):
         pass
 
@@ -163,6 +164,8 @@ def output_directory(path: str | Path, *, again: bool = False) -> Iterator[Outpu
         OutputError: the directory cannot be made or written, or the disk is full.
         UsageError: within :func:`one_command`, a file would replace an input or another output.
     """
+    import tempfile
+
     directory = Path(path)
     made = _make_directories(directory)
     complete = False

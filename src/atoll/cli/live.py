@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from atoll.cli.streams import may_redraw
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -19,7 +20,7 @@ REDRAWN_PER_S = 4
 @contextlib.contextmanager
 def live_view(pipeline: Pipeline, title: str, total: int, quiet: bool) -> Iterator[None]:
     """Show the pipeline on standard error until the block ends, if that is a terminal."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not may_redraw():
         yield
         return
     from rich.console import Console

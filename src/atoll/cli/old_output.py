@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
+
+from atoll.cli.streams import may_redraw
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -77,7 +78,7 @@ def _cells(text: str) -> int:
 @contextlib.contextmanager
 def progress(title: str, total: int | None = None, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error; the value is a function that sets how much of ``total`` is done."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not may_redraw():
         yield lambda _done: None
         return
     from rich.console import Console

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 from collections.abc import Iterator
 
-import click
-
-from atoll.products.layout import brief
+from atoll.cli.failures import say_on_stderr
+from atoll.cli.streams import may_redraw, write_out
+from atoll.products.layout import brief, shortened
 from atoll.products.progress import OnProgress, ignore
 from atoll.products.result import Result
 
@@ -18,32 +17,42 @@ def show(result: Result, output_format: str) -> None:
     """Print a result, as wide as the terminal; 80 columns where there is none."""
     from atoll.reporting.formats import render
 
-    click.echo(render(result, output_format, shutil.get_terminal_size((80, 24)).columns))
+    write_out(render(result, output_format, shutil.get_terminal_size((80, 24)).columns) + "\n")
 
 
 def say(text: str) -> None:
     """A message for people, beside the result."""
-    click.echo(brief(text), err=True)
+    say_on_stderr(brief(text))
 
 
 @contextlib.contextmanager
 def progress(quiet: bool = False) -> Iterator[OnProgress]:
-    """A progress bar on standard error, when that is a terminal: it begins with the first thing that it is told."""
-    if quiet or not sys.stderr.isatty():
+    """One line on standard error that says what is being done and how much of it, when that is a terminal.
+
+    It begins with the first thing that it is told, and is gone in the end. Terminals that know no escape codes get
+    nothing.
+    """
+    if quiet or not may_redraw():
         yield ignore
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    counted = MofNCompleteColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*counted, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(20),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = None
+        room = max(bar.console.width - 45, 15)  # beside the bar, 1,000/1,000 and the time
 
         def told(title: str, done: int = 0, total: int | None = None) -> None:
-            if title not in tasks:
-                for task in tasks.values():
-                    bar.update(task, visible=False)
-                tasks[title] = bar.add_task(brief(title), total=total)
-            bar.update(tasks[title], completed=done, total=total)
+            nonlocal task
+            if task is None:
+                task = bar.add_task("", total=None, count="")
+            counted = "" if total is None else f"{done:,}/{total:,}"
+            bar.update(task, description=shortened(brief(title), room), completed=done, total=total, count=counted)
 
         yield told

@@ -1,5 +1,0 @@
-"""``python -m atoll.cli``."""
-
-from atoll.cli import main
-
-main()
