@@ -13,7 +13,7 @@ from atoll.products.table import Column, Table
 class LearnReport(Result):
     """A classifier, and how it was trained and tested."""
 
-    schema: ClassVar[str] = "learn/2"
+    schema: ClassVar[str] = "learn/1"
 
     output: str
     """The classifier's file."""
