@@ -65,7 +65,7 @@ def sweep(name: str) -> dict[str, object]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or [entry.name for entry in zoo.names()]
+    names = sys.argv[1:] or [entry.name for entry in zoo.entries()]
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     for name in names:
         begin = time.perf_counter()

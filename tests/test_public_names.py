@@ -19,12 +19,16 @@ def test_the_public_names_are_these_and_exist() -> None:
         "VirtualEdgeTpu",
         "__version__",
         "check",
+        "classify",
         "compile_model",
+        "inspect",
+        "learn",
         "lease",
         "list_edge_tpus",
         "make_interpreter",
         "read_model",
         "write_model",
+        "zoo",
     }
     assert all(getattr(atoll, name) for name in atoll.__all__)
     assert set(atoll._HOMES) == set(atoll.__all__) - {"__version__"}

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from atoll.api.check import check
+    from atoll.api.classify import classify
+    from atoll.api.inspect import inspect
+    from atoll.api.learn import learn
+    from atoll.api.zoo import zoo
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
     from atoll.model.tflite import read_model, write_model
@@ -24,12 +28,16 @@ __all__ = [
     "VirtualEdgeTpu",
     "__version__",
     "check",
+    "classify",
     "compile_model",
+    "inspect",
+    "learn",
     "lease",
     "list_edge_tpus",
     "make_interpreter",
     "read_model",
     "write_model",
+    "zoo",
 ]
 
 _HOMES = {
@@ -38,12 +46,16 @@ _HOMES = {
     "StageStats": "pipeline",
     "VirtualEdgeTpu": "device",
     "check": "api.check",
+    "classify": "api.classify",
     "compile_model": "toolchain",
+    "inspect": "api.inspect",
+    "learn": "api.learn",
     "lease": "device",
     "list_edge_tpus": "device",
     "make_interpreter": "device",
     "read_model": "model.tflite",
     "write_model": "model.tflite",
+    "zoo": "api.zoo",
 }
 """Public names are imported when they are first used, so that ``import atoll`` and ``atoll --help`` stay quick."""
 

@@ -13,8 +13,8 @@ import pytest
 from small_models import branched, compiled, package
 from standins import PCI, USB, Standin
 
+from atoll.api.workers import lease_named, open_workers
 from atoll.cli import cli, invoke
-from atoll.cli.workers import lease_named, open_workers
 from atoll.compiler.external.vendor_compiler import VARIABLE as COMPILER
 from atoll.compiler.external.vendor_compiler import _examine
 from atoll.device import lease

@@ -16,14 +16,14 @@ REQUIRED = {
 
 
 def test_standard_networks_are_on_offer_once() -> None:
-    names = [entry.name for entry in zoo.names()]
+    names = [entry.name for entry in zoo.entries()]
     assert set(names) >= REQUIRED and len(set(names)) == len(names)
-    assert all(entry.description and entry.parameters and entry.macs for entry in zoo.names())
+    assert all(entry.description and entry.parameters and entry.macs for entry in zoo.entries())
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128", "unet_small"])
 def test_an_entry_describes_the_model_it_builds(name: str) -> None:
-    [entry] = [entry for entry in zoo.names() if entry.name == name]
+    [entry] = [entry for entry in zoo.entries() if entry.name == name]
     graph = zoo.build(name).main
     assert graph.tensors[graph.inputs[0]].shape == entry.input_shape
     held = [tensor for tensor in graph.tensors if tensor.is_constant and tensor.quantization is not None]

@@ -9,7 +9,7 @@ from atoll.networks.catalog import RECIPES
 from atoll.networks.dense_prediction import unet
 from atoll.quantization.float_network import Network
 
-ENTRIES = {entry.name: entry for entry in zoo.names()}
+ENTRIES = {entry.name: entry for entry in zoo.entries()}
 
 
 def declare(name: str) -> Network:

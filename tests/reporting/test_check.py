@@ -15,7 +15,7 @@ from builders import branched
 
 @pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128", "mobilenet_v2_0.35_96", "unet_small"])
 def test_multiply_accumulates_are_those_of_the_published_network(name: str) -> None:
-    (published,) = (entry.macs for entry in zoo.names() if entry.name == name)
+    (published,) = (entry.macs for entry in zoo.entries() if entry.name == name)
     graph = zoo.build(name).main
     assert sum(multiply_accumulates(graph, operator) for operator in graph.operators) == published
 

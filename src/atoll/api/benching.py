@@ -85,7 +85,7 @@ class Models:
         if stem not in self._sources:
             if path.exists():
                 self._sources[stem] = toolchain.load(path)
-            elif stem in {entry.name for entry in zoo.names()}:
+            elif stem in {entry.name for entry in zoo.entries()}:
                 self._sources[stem] = zoo.build(stem)
             else:
                 raise FileMissingError(

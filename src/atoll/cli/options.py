@@ -89,6 +89,20 @@ device_option = click.option("--device", metavar="DEVICE", help="usb, pci, usb:0
 devices_option = click.option(
     "--device", "devices", multiple=True, metavar="DEVICE", help="Use these only: usb, pci, usb:0, :2, or a path."
 )
+devices_or_cpu_option = click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="NAME",
+    help="usb, pci:1, :2, a path, or cpu; may be given several times.  [default: every Edge TPU]",
+)
+pipeline_segments_option = click.option(
+    "--segments",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Cut the model into a pipeline over so many devices.",
+)
 wait_option = click.option("--wait", metavar="SECONDS", type=SECONDS, help="For busy devices.  [default: for ever]")
 clock_option = click.option(
     "--clock", type=click.Choice(["max", "standard", "reduced"]), help="Of the Edge TPUs.  [default: max]"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from atoll.compiler.inspect_report import ExecutableReport, InspectReport, LayerReport, PlacedOperator, RegionReport
 from atoll.compiler.package_format import (
     VIRTUAL_CHIP,
     Base,
@@ -23,92 +23,6 @@ from atoll.hardware.generations import GENERATIONS
 from atoll.model.compiled import CUSTOM_OP
 from atoll.model.graph import Graph, Model, Operator
 from atoll.model.subgraph import between
-
-
-@dataclass(frozen=True, slots=True)
-class LayerReport:
-    """An input or output of the Edge TPU."""
-
-    name: str
-    y: int
-    x: int
-    z: int
-    data_type: str
-    size_bytes: int
-    """As transferred, with padding."""
-    zero_point: int | None
-    scale: float | None
-    executions: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutableReport:
-    """One program of a package; bytes."""
-
-    kind: str
-    name: str
-    chip: str
-    token: str
-    batch: int
-    parameter_bytes: int
-    instruction_bytes: tuple[int, ...]
-    """Per chunk."""
-    dma_hints: int
-    scratch_bytes: int
-    narrow_bytes_per_tile: int
-    estimated_cycles: int
-    inputs: tuple[LayerReport, ...]
-    outputs: tuple[LayerReport, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedOperator:
-    """One operator of the original model that has packed parameters, and where the blob has them."""
-
-    index: int
-    kind: str
-    name: str
-    nbytes: int
-    placement: str
-    """``cached``, ``streamed``, or ``not found``."""
-    offset: int
-    """In the blob, -1 when not found."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegionReport:
-    """One Edge TPU operator; a package that cannot be read has no executables."""
-
-    where: str
-    min_runtime: int
-    compiler: str
-    """Which compiler made it, as far as the package tells."""
-    compiler_version: str
-    model_identifier: str
-    cached_bytes: int
-    streamed_bytes: int
-    executables: tuple[ExecutableReport, ...]
-    mapped: tuple[str, ...] = ()
-    """With the original: the operators it stands for."""
-    placed: tuple[PlacedOperator, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class InspectReport:
-    """A compiled file."""
-
-    file: str
-    description: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    cpu_operators: tuple[str, ...]
-    min_runtime: int
-    """The oldest Edge TPU runtime that can run it."""
-    tokens: tuple[str, ...]
-    """Files with the same token can keep their parameters on one chip at the same time."""
-    regions: tuple[RegionReport, ...]
-    problems: tuple[str, ...]
-    """What contradicts itself in the file, and where."""
 
 
 def inspect_model(model: Model, original: Model | None = None) -> InspectReport:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from atoll.compiler.emit import CompiledSegment
-from atoll.compiler.inspection import RegionReport, inspect_model
+from atoll.compiler.inspect_report import RegionReport
+from atoll.compiler.inspection import inspect_model
 from atoll.compiler.parameters import parameter_size
 from atoll.device.virtual.region import original_source, require_same_origin
 from atoll.errors import CorruptPackageError

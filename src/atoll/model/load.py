@@ -19,7 +19,12 @@ def load(model: ModelLike) -> Model:
 
     Raises as :func:`atoll.model.tflite.read_model`.
     """
-    return named(model if isinstance(model, Model) else read_model(model))
+    return named(as_it_is(model))
+
+
+def as_it_is(model: ModelLike) -> Model:
+    """The model with the names that it has, for what explains files; raises as :func:`load`."""
+    return model if isinstance(model, Model) else read_model(model)
 
 
 def named(model: Model) -> Model:

@@ -65,8 +65,8 @@ def _recipes() -> dict[str, Recipe]:
     for name in _CLASSIFIERS:
         whole = recipes[name]
         for suffix, title, cut in (
-            ("embedding", "without its classes: ends with the embedding", embedding.extractor),
-            ("l2", "with an L2 norm before its last layer, for imprinting", embedding.imprintable),
+            ("embedding", "its embedding", embedding.extractor),
+            ("l2", "for imprinting", embedding.imprintable),
         ):
             declare = functools.partial(_derived, whole, cut, f"{name}_{suffix}")
             offer(f"{name}_{suffix}", f"{whole.description}, {title}", whole.resolution, declare)
@@ -88,17 +88,16 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(_recipes())
 
 
 @functools.cache
-def _entries() -> tuple[ZooEntry, ...]:
-    entries = []
-    for name, recipe in RECIPES.items():
-        net = recipe.declare(recipe.resolution)
-        entries.append(ZooEntry(name, recipe.description, net.input.shape, net.parameters, net.macs))
-    return tuple(entries)
+def entry(name: str) -> ZooEntry:
+    """The network ``name`` as it is listed. Raises :class:`UsageError` for an unknown name."""
+    recipe = _recipe(name)
+    network = recipe.declare(recipe.resolution)
+    return ZooEntry(name, recipe.description, network.input.shape, network.parameters, network.macs)
 
 
-def names() -> list[ZooEntry]:
+def entries() -> tuple[ZooEntry, ...]:
     """Every network on offer, by family and then by size."""
-    return list(_entries())
+    return tuple(map(entry, RECIPES))
 
 
 def build(name: str, seed: int = 0) -> Model:
@@ -107,13 +106,18 @@ def build(name: str, seed: int = 0) -> Model:
     Input: int8 (1, height, width, channels), real value ``(q + 1) / 127.5`` (``quantization.images`` makes some).
     Raises :class:`UsageError` for an unknown name or a negative seed.
     """
-    recipe = RECIPES.get(name)
-    if recipe is None:
-        raise UsageError(f"the zoo has no network '{name}'", _suggestion(name))
+    recipe = _recipe(name)
     if seed < 0:
         raise UsageError(f"seed {seed} is negative", "use 0 or more")
     network = recipe.declare(recipe.resolution)
     return quantize(calibrate(network, seed), f"atoll zoo {name} seed {seed}: random weights")
+
+
+def _recipe(name: str) -> Recipe:
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        raise UsageError(f"the zoo has no network '{name}'", _suggestion(name))
+    return recipe
 
 
 def _suggestion(name: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from atoll.cli.options import OUTPUT_DIRECTORY, OUTPUT_FILE, FiniteFloat
+
+if TYPE_CHECKING:
+    from atoll.model.graph import Model
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,6 +29,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]
     name = "LIST"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:  # noqa: ARG002
+        """The items, without blanks around them."""
         return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
 
 
@@ -34,6 +37,7 @@ class Numbers(Names):
     """A list of whole numbers with commas between them."""
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """The numbers; a usage error for what is none."""
         items = super().convert(value, param, ctx)
         if not isinstance(value, str) or not isinstance(items, tuple):
             return items
@@ -57,18 +61,10 @@ def append_recurrent_links(
     input_graph: str, output_graph: str, input_tensor_names: Sequence[str], output_tensor_names: Sequence[str]
 ) -> None:
     """Keep the state inside the model: each named output feeds the input named in the same place."""
-    from atoll.errors import UsageError
-    from atoll.model import graph_tools as graphtools
+    from atoll.model import graph_tools
 
-    if len(input_tensor_names) != len(output_tensor_names):
-        raise UsageError(
-            f"{len(input_tensor_names)} inputs and {len(output_tensor_names)} outputs are named",
-            "Each input needs the output that feeds it.",
-        )
-    if len(set(input_tensor_names)) < len(input_tensor_names):
-        raise UsageError("an input is named twice", "Each input can be fed by one output.")
-    links = dict(zip(input_tensor_names, output_tensor_names))
-    _convert(input_graph, output_graph, lambda model: graphtools.append_recurrent_links(model, links))
+    links = graph_tools.recurrent_links(input_tensor_names, output_tensor_names)
+    _write(graph_tools.append_recurrent_links(_read(input_graph), links), output_graph)
 
 
 @command.command("join_tflite_models")
@@ -80,15 +76,10 @@ def join_tflite_models(
     input_graph_base: str, input_graph_head: str, output_graph: str, bypass_output_tensors: Sequence[str]
 ) -> None:
     """Join two models into one: outputs of the base feed the inputs of the head that have their names."""
-    from atoll.model import graph_tools as graphtools
-    from atoll.model.tflite import read_model
+    from atoll.model import graph_tools
 
-    head = read_model(input_graph_head)
-    _convert(
-        input_graph_base,
-        output_graph,
-        lambda base: graphtools.join_tflite_models(base, head, bypass_output_tensors),
-    )
+    base, head = _read(input_graph_base), _read(input_graph_head)
+    _write(graph_tools.join_tflite_models(base, head, bypass_output_tensors), output_graph)
 
 
 @command.command("split_fc")
@@ -137,18 +128,12 @@ def split_fc(
     Outputs are concatenated and stay the same. Inputs are added: the results are the same but for --max_steps steps of
     quantisation, or the layer is refused.
     """
-    from atoll.model import graph_tools as graphtools
-    from atoll.model.graph import Model
+    from atoll.model import graph_tools
 
-    expected = (fc_input_tensor_name, fc_weights_tensor_name, fc_bias_tensor_name)
-
-    def split(model: Model) -> Model:
-        layer = fc_output_tensor_name or _layer_with(model, expected)
-        _check_operands(model, layer, expected)
-        _check_feature_dim(model, layer, feature_dim_index)
-        return graphtools.split_fc(model, layer, (split_ratio,), split_over, max_steps)
-
-    _convert(input_graph, output_graph, split)
+    model = _read(input_graph)
+    operands = (fc_input_tensor_name, fc_weights_tensor_name, fc_bias_tensor_name)
+    layer = graph_tools.named_layer(model, fc_output_tensor_name, operands, feature_dim_index)
+    _write(graph_tools.split_fc(model, layer, (split_ratio,), split_over, max_steps), output_graph)
 
 
 @command.command("partition_with_num_ops")
@@ -158,57 +143,21 @@ def split_fc(
 @click.option("--num_ops", type=Numbers(), required=True, help="Operators of each segment: 10,20,30")
 def partition_with_num_ops(model_path: str, output_dir: str, segment_prefix: str, num_ops: Sequence[int]) -> None:
     """Cut a model into segments of the given numbers of operators."""
-    from atoll.files import output_directory
-    from atoll.model import graph_tools as graphtools
-    from atoll.model.tflite import model_bytes, read_model
+    from atoll.model import graph_tools
 
-    segments = graphtools.partition_with_num_ops(read_model(model_path), num_ops)
-    names = [f"{segment_prefix}_segment_{i}_of_{len(segments)}.tflite" for i in range(len(segments))]
-    with output_directory(output_dir) as output:
-        for name, segment in zip(names, segments):
-            output.write(name, model_bytes(segment))
-    for name in names:
-        click.echo(Path(output_dir) / name)
+    segments = graph_tools.partition_with_num_ops(_read(model_path), num_ops)
+    for path in graph_tools.write_segments(segments, output_dir, segment_prefix):
+        click.echo(path)
 
 
-def _convert(source: str, target: str, change: Callable[[Any], Any]) -> None:
-    from atoll.model.tflite import read_model, write_model
+def _read(path: str) -> Model:
+    from atoll.model.tflite import read_model
 
-    write_model(change(read_model(source)), target)
-    click.echo(target)
-
-
-def _layer_with(model: Any, expected: Sequence[str | None]) -> str | None:
-    """The output of the layer that has the operands named, for those who name everything but the output."""
-    for operator in model.main.operators:
-        names = {tensor.name for tensor in model.main.inputs_of(operator)}
-        if any(expected) and names >= {name for name in expected if name}:
-            output: str = model.main.tensors[operator.outputs[0]].name
-            return output
-    return None
+    return read_model(path)
 
 
-def _check_feature_dim(model: Any, layer: str | None, index: int) -> None:
-    """The vendor counts dimensions of the output, and begins with 0, which is also that of the weights."""
-    from atoll.errors import UsageError
+def _write(model: Model, path: str) -> None:
+    from atoll.model.tflite import write_model
 
-    for tensor in model.main.tensors:
-        if index and tensor.name == layer and index != len(tensor.shape) - 1:
-            raise UsageError(
-                f"--feature_dim_index is {index}, the output '{layer}' is {list(tensor.shape)}",
-                "The features of a layer are the last dimension of its output.",
-            )
-
-
-def _check_operands(model: Any, layer: str | None, expected: Sequence[str | None]) -> None:
-    from atoll.errors import UsageError
-
-    for operator in model.main.operators:
-        if layer in {tensor.name for tensor in model.main.outputs_of(operator)}:
-            for position, (name, what) in enumerate(zip(expected, ("input", "weights", "bias"))):
-                tensor = model.main.tensor_of(operator, position)
-                if name and (tensor is None or tensor.name != name):
-                    actual = f"'{tensor.name}'" if tensor else "none"
-                    raise UsageError(f"the {what} of '{layer}' is not '{name}'", f"It is {actual}.")
-    if layer is None and any(expected):
-        raise UsageError("no layer has the tensors named", "Look at their names with: atoll check MODEL")
+    write_model(model, path)
+    click.echo(path)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 from atoll.errors import PartitionError
+from atoll.files import output_directory
 from atoll.model.edit import edited
 from atoll.model.graph import Graph, Model
 from atoll.model.subgraph import boundary, extract
+from atoll.model.tflite import model_bytes
 
 
 def partition_with_num_ops(model: Model, num_ops: Sequence[int]) -> tuple[Model, ...]:
@@ -40,6 +43,19 @@ def partition_with_num_ops(model: Model, num_ops: Sequence[int]) -> tuple[Model,
             names_in += [name for name in passed if name not in names_in and not _constant(graph, name)]
         segments.append(extract(model, range(begin, end), inputs=names_in, outputs=names_out))
     return tuple(segments)
+
+
+def write_segments(segments: Sequence[Model], directory: str | Path, prefix: str) -> tuple[Path, ...]:
+    """Write segments as the vendor's tool names them, ``PREFIX_segment_0_of_3.tflite``: all of them, or none.
+
+    Raises:
+        OutputError: The directory cannot be written.
+    """
+    with output_directory(directory) as output:
+        return tuple(
+            output.write(f"{prefix}_segment_{number}_of_{len(segments)}.tflite", model_bytes(segment))
+            for number, segment in enumerate(segments)
+        )
 
 
 def _check_states(graph: Graph, ends: Sequence[int]) -> None:

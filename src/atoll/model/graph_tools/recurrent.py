@@ -37,6 +37,21 @@ def append_recurrent_links(model: Model, links: Mapping[str, str]) -> Model:
     return edited(model, lambda graph: _with_variables(graph, links))
 
 
+def recurrent_links(inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, str]:
+    """The links of :func:`append_recurrent_links` from two lists: each output feeds the input in the same place.
+
+    Raises:
+        UsageError: The lists differ in length, or an input is named twice.
+    """
+    if len(inputs) != len(outputs):
+        raise UsageError(
+            f"{len(inputs)} inputs and {len(outputs)} outputs are named", "Name one output for each input."
+        )
+    if len(set(inputs)) < len(inputs):
+        raise UsageError("an input is named twice", "Each input can be fed by one output.")
+    return dict(zip(inputs, outputs))
+
+
 def _check(model: Model, links: Mapping[str, str]) -> None:
     graph = model.main
     if not links:

@@ -13,9 +13,9 @@ from pictures import CLASSES, write_folder
 from atoll.cli import invoke
 from atoll.cli.classify import command as classify
 from atoll.cli.learn import command as learn
-from atoll.cli.learn import read_labels
 from atoll.errors import FileMissingError, InputError, OutputError, UnsupportedModelError, UsageError
 from atoll.learning import ImprintingEngine, with_imprinting_tail
+from atoll.learning.labels import read_labels
 from atoll.model.tflite import parse_model, read_model, write_model
 from atoll.toolchain import compile_model
 
