@@ -7,8 +7,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from extractors import extractor
-from pictures import CLASSES, write_folder
 
 from atoll.cli import invoke
 from atoll.cli.classify import command as classify
@@ -18,6 +16,8 @@ from atoll.learning import ImprintingEngine, with_imprinting_tail
 from atoll.learning.labels import read_labels
 from atoll.model.tflite import parse_model, read_model, write_model
 from atoll.toolchain import compile_model
+from extractors import extractor
+from pictures import CLASSES, write_folder
 
 pytest.importorskip("PIL", reason="images need Pillow")
 

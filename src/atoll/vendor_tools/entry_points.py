@@ -15,7 +15,7 @@ from atoll.errors import INTERRUPTED
 
 
 def _tool(module: str, name: str = "") -> Callable[..., None]:
-    """What runs a command of this room, or a sub-command of it, and exits; the process's arguments when none are given."""
+    """What runs a command of this room, or a sub-command of it, and exits; by default with the process's arguments."""
 
     def run(arguments: Sequence[str] | None = None) -> None:
         command: click.Command = importlib.import_module(f"atoll.vendor_tools.{module}").command
