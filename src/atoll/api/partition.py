@@ -20,6 +20,7 @@ from atoll.partitioning.best_cuts import best_pieces, cut_places, fewer_devices
 from atoll.partitioning.fleet_costs import FleetCosts
 from atoll.partitioning.given_costs import CostFunction, GivenCosts
 from atoll.partitioning.memory_limit import parse_memory_limit
+from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.products.progress import OnProgress, ignore
 from atoll.reporting.partition_report import PartitionReport
 from atoll.reporting.plan_report import HELPS
@@ -98,8 +99,9 @@ def partition(
     if check is not None:
         return _checked(graph, loaded.path, host_of(bus, target), check)
     hosts = hosts_of(buses, bus, target)
-    costs = FleetCosts.of(graph, hosts, limit)
-    if cost is not None:
+    if cost is None:
+        costs = FleetCosts({kind: SegmentCosts(graph, host, limit) for kind, host in hosts.items()})
+    else:
         costs = FleetCosts({"any": GivenCosts(graph, hosts["any"], cost, limit)})
     wish = _Wish(tpus or len(buses), buses, exactly, replicas or 1, objective or "throughput", max_latency, tuple(pins))
     on_progress("searching the best cuts")
@@ -217,7 +219,8 @@ def _checked(graph: Graph, model: str, host: Target, path: str | Path) -> Partit
     """What the segments of a partition file take; refuses a file that is no partition of the model."""
     file = read_partition(path, graph)
     kinds = [ALIASES.get(kind, kind) for kind in file.devices]
-    costs = FleetCosts.of(graph, {k: host if k == "any" else host_of(k) for k in dict.fromkeys(kinds)})
+    hosts = {kind: host if kind == "any" else host_of(kind) for kind in dict.fromkeys(kinds)}
+    costs = FleetCosts({kind: SegmentCosts(graph, own_host) for kind, own_host in hosts.items()})
     segments = [segment.operators for segment in file.partition.segments]
     copies = len(segments) == 1 and file.replicas[0] > 1  # which the host serves in turn, as it serves stages
     own = costs if copies else costs.in_pipeline(len(segments))

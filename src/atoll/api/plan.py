@@ -14,6 +14,7 @@ from atoll.model.load import ModelLike, load
 from atoll.partitioning.best_cuts import cut_places, has_branches
 from atoll.partitioning.fleet_costs import CPU_CORES, FleetCosts
 from atoll.partitioning.memory_limit import parse_memory_limit
+from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.planning.best_use import best_use
 from atoll.planning.several import MAX_MODELS
 from atoll.planning.sharing import Sharing
@@ -80,7 +81,9 @@ def plan(
     for model in loaded:
         require_compilable(model)
         cut_places(model.main, 1)
-    costs = [FleetCosts.of(model.main, hosts, limit) for model in loaded]
+    costs = [
+        FleetCosts({kind: SegmentCosts(model.main, host, limit) for kind, host in hosts.items()}) for model in loaded
+    ]
     names = tuple(model.path for model in loaded)
     if len(given) > 1:
         alone: list[list[PlanRow]] = [[] for _ in given]

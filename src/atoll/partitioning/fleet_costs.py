@@ -9,7 +9,7 @@ import numpy as np
 from atoll.hardware.host import Target
 from atoll.model.graph import Graph
 from atoll.partitioning import Piece, PieceBound, Stage
-from atoll.partitioning.segment_costs import MemoryLimit, Operators, SegmentCosts
+from atoll.partitioning.segment_costs import Operators, SegmentCosts
 
 CPU_CORES = "Each Edge TPU, copies and replicas too, is taken to have a CPU core for the operators on the CPU."
 """What predictions with copies or replicas take to be so, where there are such operators."""
@@ -39,11 +39,6 @@ class FleetCosts:
     def name(self) -> str:
         """The targets' names."""
         return " + ".join(target.name for target in self.targets)
-
-    @classmethod
-    def of(cls, graph: Graph, hosts: Mapping[str, Target], memory_limit: MemoryLimit = None) -> FleetCosts:
-        """By the timing model, with the numbers of a host for each kind of device."""
-        return cls({kind: SegmentCosts(graph, host, memory_limit) for kind, host in hosts.items()})
 
     def basis(self) -> tuple[str, ...]:
         """What the numbers rest on, in sentences."""

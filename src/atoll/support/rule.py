@@ -109,10 +109,8 @@ class Rule:
     status: Status
     test: Check
 
-    def apply(self, site: Site, where: str) -> Finding | None:
-        why = self.test(site)
-        if why is None:
-            return None
+    def finding(self, where: str, why: str) -> Finding:
+        """What users are told where the test has found a reason."""
         return Finding(self.name, where, f"{self.text} Here {why}.", self.remedy, self.status.value)
 
 
