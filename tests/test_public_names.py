@@ -26,6 +26,8 @@ def test_the_public_names_are_these_and_exist() -> None:
         "lease",
         "list_edge_tpus",
         "make_interpreter",
+        "partition",
+        "plan",
         "read_model",
         "write_model",
         "zoo",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from atoll.api.classify import classify
     from atoll.api.inspect import inspect
     from atoll.api.learn import learn
+    from atoll.api.partition import partition
+    from atoll.api.plan import plan
     from atoll.api.zoo import zoo
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
@@ -35,6 +37,8 @@ __all__ = [
     "lease",
     "list_edge_tpus",
     "make_interpreter",
+    "partition",
+    "plan",
     "read_model",
     "write_model",
     "zoo",
@@ -53,6 +57,8 @@ _HOMES = {
     "lease": "device",
     "list_edge_tpus": "device",
     "make_interpreter": "device",
+    "partition": "api.partition",
+    "plan": "api.plan",
     "read_model": "model.tflite",
     "write_model": "model.tflite",
     "zoo": "api.zoo",

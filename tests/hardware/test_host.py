@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.errors import AtollError, FileMissingError, UsageError
-from atoll.hardware.host import LINE_RATES_MB_S, dump_target, load_target, parse_target, profile, profile_names
+from atoll.hardware.buses import BUSES
+from atoll.hardware.host import dump_target, load_target, parse_target, profile, profile_names
 
 
 def test_the_measured_hosts_have_profiles() -> None:
@@ -97,7 +98,7 @@ def test_bad_files_name_file_key_and_rule(text: str, message: str) -> None:
 def test_a_rate_above_the_wire_names_both_numbers() -> None:
     with pytest.raises(UsageError, match=r"501, but bus.kind is 'pcie', which carries 500"):
         parse_target(BASE + "[bus]\ninput_mb_s = 501", "my.toml")
-    assert all(profile(n).bus.load_mb_s <= LINE_RATES_MB_S[profile(n).bus.kind] for n in profile_names())
+    assert all(profile(n).bus.load_mb_s <= BUSES[profile(n).bus.kind].line_rate_mb_s for n in profile_names())
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00" * 10, b"a" * (2 << 20), b"[" * 100_000])

@@ -129,13 +129,11 @@ trace_option = click.option(
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
 
+_JSON = "atoll.json"
+
+
 def format_option(function: _F) -> _F:
     """``--format``, and ``--json`` for the one that programs want most; passed as ``output_format``."""
-
-    @functools.wraps(function)
-    def command(*args: Any, as_json: bool, output_format: str, **options: Any) -> Any:
-        return function(*args, output_format="json" if as_json else output_format, **options)
-
     options = (
         click.option(
             "--format",
@@ -143,8 +141,16 @@ def format_option(function: _F) -> _F:
             type=click.Choice(formats.names()),
             default="text",
             show_default=True,
+            callback=lambda context, _option, value: context.meta.get(_JSON) or value,
             help="How to print the result.",
         ),
-        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+        click.option(
+            "--json",
+            is_flag=True,
+            is_eager=True,  # known before --format is looked at
+            expose_value=False,
+            callback=lambda context, _option, chosen: context.meta.update({_JSON: "json"}) if chosen else None,
+            help="The same as --format json.",
+        ),
     )
-    return functools.reduce(lambda made, option: option(made), reversed(options), command)  # type: ignore[return-value]
+    return functools.reduce(lambda made, option: option(made), reversed(options), function)

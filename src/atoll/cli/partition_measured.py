@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _WITH_MEASURE = ("device", "budget", "tolerance", "compiler", "store", "timeout")
-_ALSO = ("measure", "model", "tpus", "exactly", "bus", "target", "output", "as_json", "quiet")
+_ALSO = ("measure", "model", "tpus", "exactly", "bus", "target", "output", "output_format", "json", "quiet")
 
 
 def with_measuring(function: _F) -> _F:
@@ -55,7 +55,7 @@ def with_measuring(function: _F) -> _F:
             if chosen and not measure and name in _WITH_MEASURE:
                 raise UsageError(f"{option} is about measuring", "Give --measure too.")
         if measure:
-            _partition(**{name: given[name] for name in _ALSO if name != "measure"}, **own)
+            _partition(**{name: given[name] for name in _ALSO if name not in ("measure", "json")}, **own)
         else:
             function(**given)
 
@@ -88,7 +88,7 @@ def _partition(
     bus: str | None,
     target: str | None,
     output: str | None,
-    as_json: bool,
+    output_format: str,
     quiet: bool,
     device: str | None,
     budget: float | None,
@@ -99,7 +99,8 @@ def _partition(
 ) -> None:
     if tpus is None:
         raise UsageError("the number of Edge TPUs is not given", "atoll partition MODEL --tpus 4 --measure.")
-    from atoll.cli.fleets import TARGETS, load_host
+    from atoll.hardware.buses import BUSES as TARGETS
+    from atoll.hardware.host import host_of as load_host
     from atoll.partitioning import partition_at, refined_cuts, write_partition
     from atoll.partitioning.best_cuts import cut_places
     from atoll.partitioning.segment_costs import SegmentCosts
@@ -147,7 +148,7 @@ def _partition(
         "budget_minutes": budget,
         "minutes": minutes,
     }
-    if as_json:
+    if output_format == "json":
         print_json("partition_measured", **report, file=output)
         return
     _show(report)

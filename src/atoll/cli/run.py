@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from atoll.cli.fleets import TARGETS, load_host
 from atoll.cli.old_output import json_option, print_json, progress, quiet_option, table
 from atoll.cli.options import INFERENCES, OUTPUT_DIRECTORY, OUTPUT_FILE, SECONDS, SEED, FiniteFloat
 from atoll.errors import UsageError
+from atoll.hardware.buses import BUSES as TARGETS
+from atoll.hardware.host import host_of as load_host
 
 if TYPE_CHECKING:
     from atoll.api.deploying import Deployment

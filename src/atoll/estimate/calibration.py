@@ -12,7 +12,8 @@ import numpy.typing as npt
 from atoll.errors import UsageError
 from atoll.estimate.demand import Demand
 from atoll.estimate.time_model import MAX_CLOCK_MHZ, price
-from atoll.hardware.host import LINE_RATES_MB_S, Target
+from atoll.hardware.buses import BUSES
+from atoll.hardware.host import Target
 
 Vector = npt.NDArray[np.float64]
 
@@ -75,7 +76,7 @@ def calibrate(
         if not run.ms > 0 or (run.first_ms is not None and not run.first_ms > 0):
             raise UsageError(f"a measured time of {run.ms} ms ({run.first_ms} at first) is not possible")
     keys = (*free, *(FREE_LOADING if any(run.first_ms for run in measurements) else ()))
-    ceilings = {key: LINE_RATES_MB_S[start.bus.kind] for key in keys if key.endswith("_mb_s")}
+    ceilings = {key: BUSES[start.bus.kind].line_rate_mb_s for key in keys if key.endswith("_mb_s")}
     origin = np.log([max(number(start, key), _SMALLEST) for key in keys])
 
     def target_of(x: Vector) -> Target:

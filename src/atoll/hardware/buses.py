@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
+
+from atoll.errors import UsageError
 
 BusName = Literal["pcie", "usb3", "usb2"]
 DeviceType = Literal["pci", "usb"]
@@ -44,3 +48,38 @@ CHOICES = MappingProxyType(
 )
 """What a user may ask for where any that fits will do → the buses that fit."""
 DEFAULT_BUS = "pcie"
+MOST_MIXED = 16
+"""The search for devices of several kinds takes seconds from about here on."""
+
+
+def mixed_buses(mixed: str | Mapping[str, int] | None) -> tuple[str, ...]:
+    """The bus of each of some devices of different kinds; nothing for None.
+
+    Args:
+        mixed: ``"pcie:2,usb3:2"``, or the same as a mapping.
+
+    Raises:
+        UsageError: a bus is not known, a number is not positive, or they are more than :data:`MOST_MIXED`.
+
+    >>> mixed_buses("pcie:2,usb3:1")
+    ('pcie', 'pcie', 'usb3')
+    """
+    if mixed is None:
+        return ()
+    counts = _counts(mixed) if isinstance(mixed, str) else mixed.items()
+    buses: list[str] = []
+    for name, count in counts:
+        bus = ALIASES.get(name, name)
+        if bus not in BUSES or count < 1:
+            raise UsageError(f"--mixed is '{mixed}'", f"Write for example pcie:2,usb3:2; known are {', '.join(BUSES)}.")
+        if len(buses) + count > MOST_MIXED:
+            raise UsageError(f"--mixed '{mixed}' has more than {MOST_MIXED} Edge TPUs", "Name fewer.")
+        buses += [bus] * count
+    return tuple(buses)
+
+
+def _counts(text: str) -> Iterable[tuple[str, int]]:
+    """The items of ``"pcie:2,usb3:2"``; what is no such item counts as none of a bus that does not exist."""
+    for item in text.split(","):
+        match = re.fullmatch(r"\s*(\w+):(\d{1,4})\s*", item, re.ASCII)
+        yield (match[1], int(match[2])) if match else ("", 0)

@@ -6,7 +6,7 @@ import difflib
 import functools
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from atoll.errors import UsageError
 from atoll.files import map_file
+from atoll.hardware.buses import ALIASES, BUSES, DEFAULT_BUS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,9 +29,6 @@ _MAX_FILE_BYTES = 1 << 20
 
 CLOCKS_MHZ = (62.5, 125.0, 250.0, 500.0)
 """Low, medium, high (standard USB runtime) and max, the default (../shared/facts/hardware.md, "Performance")."""
-
-LINE_RATES_MB_S = MappingProxyType({"pcie": 500.0, "usb3": 500.0, "usb2": 60.0})
-"""What the wires carry: one lane of PCIe 2.0, 5 Gbit/s less 8b/10b coding (both), 480 Mbit/s."""
 
 
 def _number(minimum: float = 0.0, above: bool = False, maximum: float = 1e9) -> Any:
@@ -162,6 +160,42 @@ def load_target(name_or_path: str | Path) -> Target:
         raise UsageError(f"{path} is not a TOML file: {error}", "Write a text file in UTF-8.") from error
 
 
+def host_of(bus: str | None = None, target: Target | str | Path | None = None) -> Target:
+    """The host that a bus or a target stands for; that of PCIe where neither is given.
+
+    Args:
+        bus: One of :data:`atoll.hardware.buses.BUSES`, by its measured host.
+        target: A host's numbers, the name of a profile of the package, or the path of a ``.toml`` file.
+
+    Raises:
+        UsageError: both are given, the bus is not known, or as :func:`load_target`.
+    """
+    if bus and target:
+        raise UsageError("--bus and --target both name a host", "Leave one of the two out.")
+    if isinstance(target, Target):
+        return target
+    if target:
+        return load_target(target)
+    name = ALIASES.get(bus or DEFAULT_BUS, bus or DEFAULT_BUS)
+    if name not in BUSES:
+        raise UsageError(f"--bus is '{bus}'", f"Known are {', '.join(BUSES)}.")
+    return profile(BUSES[name].host)
+
+
+def hosts_of(
+    mixed: Sequence[str], bus: str | None = None, target: Target | str | Path | None = None
+) -> dict[str, Target]:
+    """By kind of device the host that is taken for it: ``any`` where all are alike, else by the buses ``mixed``.
+
+    Raises as :func:`host_of`.
+    """
+    if mixed and (bus or target):
+        raise UsageError("--mixed and --bus or --target both say what the Edge TPUs hang on", "Leave one of them out.")
+    if not mixed:
+        return {"any": host_of(bus, target)}
+    return {kind: host_of(kind) for kind in dict.fromkeys(mixed)}
+
+
 def parse_target(text: str, origin: str) -> Target:
     """The profile that a TOML text holds; ``origin`` names it in messages. Raises :class:`UsageError`."""
     try:
@@ -254,8 +288,8 @@ def _table(kind: type[_T], table: str, given: Mapping[str, Any], origin: str, so
 
 def _checked(item: Field[Any], value: object, key: str, origin: str) -> float | str:
     if not item.metadata:
-        if not isinstance(value, str) or value not in LINE_RATES_MB_S:
-            raise UsageError(f"{origin}: {key} is {value!r}", f"It must be one of {', '.join(LINE_RATES_MB_S)}.")
+        if not isinstance(value, str) or value not in BUSES:
+            raise UsageError(f"{origin}: {key} is {value!r}", f"It must be one of {', '.join(BUSES)}.")
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UsageError(f"{origin}: {key} is {value!r}, not a number", "Give a finite number without quotes.")
@@ -268,7 +302,7 @@ def _checked(item: Field[Any], value: object, key: str, origin: str) -> float | 
 
 def _consistent(bus: Bus, origin: str) -> None:
     """No rate is above what the wires carry."""
-    limit = LINE_RATES_MB_S[bus.kind]
+    limit = BUSES[bus.kind].line_rate_mb_s
     for name in ("parameters_mb_s", "input_mb_s", "output_mb_s", "load_mb_s"):
         rate = getattr(bus, name)
         if rate > limit:

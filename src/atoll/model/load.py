@@ -19,7 +19,7 @@ def load(model: ModelLike) -> Model:
 
     Raises as :func:`atoll.model.tflite.read_model`.
     """
-    return named(as_it_is(model))
+    return named(model if isinstance(model, Model) else read_model(model))
 
 
 def as_it_is(model: ModelLike) -> Model:

@@ -14,9 +14,7 @@ from atoll.partitioning.memory_limit import memory_refused
 from atoll.partitioning.search.contiguous import possible_cuts
 from atoll.partitioning.search.convex import better_pieces
 from atoll.partitioning.search.ideals import all_downsets, blocks_of
-from atoll.partitioning.segment_costs import SegmentCosts
 
-Costs = SegmentCosts | FleetCosts
 _GOAL = Goal()
 
 
@@ -59,12 +57,12 @@ def cut_places(graph: Graph, segments: int) -> list[int]:
     return [0, *places, len(graph.operators)]
 
 
-def interval(costs: Costs, stages: Sequence[Stage | Piece]) -> float:
+def interval(costs: FleetCosts, stages: Sequence[Stage | Piece]) -> float:
     """Seconds between two results: of the slowest stage, or of the host that serves all stages in turn."""
     return max(*(stage.seconds / stage.replicas for stage in stages), 1 / host_rate(costs, stages))
 
 
-def host_rate(costs: Costs, stages: Sequence[Stage | Piece]) -> float:
+def host_rate(costs: FleetCosts, stages: Sequence[Stage | Piece]) -> float:
     """Items per second that the host can serve; a single device alone waits for nobody."""
     several = len(stages) > 1 or stages[0].replicas > 1
     work = costs.host_seconds(stages) if several else 0.0
@@ -72,51 +70,60 @@ def host_rate(costs: Costs, stages: Sequence[Stage | Piece]) -> float:
 
 
 def best_cuts(
-    costs: Costs,
+    costs: FleetCosts,
     positions: Sequence[int],
-    devices: int | Fleet,
+    fleet: Fleet,
     goal: Goal = _GOAL,
     pinned: Sequence[int] = (),
-    max_replicas: int = 1,
 ) -> Cutting:
-    """The best pipeline on some devices by the pipeline model (:func:`atoll.estimate.pipeline_timing`).
+    """The best pipeline of contiguous segments by the pipeline model (:func:`atoll.estimate.pipeline_timing`).
 
     What a transfer takes depends on the number of stages, up to four: there is one search for each. From four stages
     on, and with replicas, the host's own limit is only known when the results are compared. Among equals the fewest
     stages are taken.
 
-    Args:
-        devices: a fleet, or at most so many devices of one kind, up to ``max_replicas`` of them for a stage.
-
     Raises:
         PartitionError: more devices than segments are possible, or the limits cannot be met: it says what can.
     """
-    fleet = devices if isinstance(devices, Fleet) else Fleet.of(devices, max_replicas=max_replicas)
     found: list[Cutting] = []
     possible: list[Cutting] = []
     # Most stages first: fewer have to be as good, which mostly takes no search.
     for search in reversed([*_searches(costs, fleet, goal, len(positions) - 1, len(pinned))]):
         known = min((_objective(costs, goal, cutting.stages) for cutting in found), default=math.inf) * (1 + 1e-9)
         worst = known if math.isinf(goal.max_latency) else math.inf
-        free = search.cut(positions, pinned, replace(search.goal, max_latency=math.inf), worst)
-        if free is None:
-            continue
-        possible.append(free)
-        if free.latency <= goal.max_latency:
-            found.append(free)
-            continue
-        quickest = search.cut(positions, pinned, replace(search.goal, max_latency=math.inf, objective="latency"))
-        assert quickest is not None  # `free` is possible
-        possible.append(quickest)
-        within = search.cut(positions, pinned, search.goal)
-        found += [] if within is None else [within]
+        places = (positions[0], positions[-1]) if search.goal.at_most == 1 else positions
+        free, own = replace(search.goal, max_latency=math.inf), search.own.kinds
+        # The best; if that takes too long, the quickest, to be told what is possible, and the best within the limit.
+        for wanted in (free, replace(free, objective="latency"), search.goal):
+            cutting = possible_cuts(
+                places,
+                lambda start, end, kind, own=own: own[kind].piece_cost(range(start, end)),  # type: ignore[misc]
+                search.fleet,
+                bound=lambda start, ends, kind, own=own: own[kind].bound(start, ends),  # type: ignore[misc]
+                goal=wanted,
+                pinned=pinned,
+                worst=worst,
+            )
+            if cutting is None:
+                break
+            cutting = replace(cutting, stages=_priced(costs, cutting.stages))
+            possible.append(cutting)
+            if wanted is search.goal or (wanted is free and cutting.latency <= goal.max_latency):
+                found.append(cutting)
+                break
     if not found:
         raise _unreachable(costs, positions, possible, fleet, goal, pinned)
     return min(found, key=lambda cutting: _worth(costs, goal, cutting.stages))
 
 
 def best_pieces(
-    costs: Costs, positions: Sequence[int], fleet: Fleet, goal: Goal = _GOAL, pinned: Sequence[int] = ()
+    costs: FleetCosts,
+    positions: Sequence[int],
+    fleet: Fleet,
+    goal: Goal = _GOAL,
+    pinned: Sequence[int] = (),
+    *,
+    in_order: bool = False,
 ) -> Found:
     """The best pipeline of all ways to cut the graph into ordered convex pieces, or of those that were looked at.
 
@@ -124,17 +131,22 @@ def best_pieces(
     them are searched when they are few enough (``convex.MAX_DOWNSETS``); otherwise the result is the
     best that was found, at least as good as the best cuts of the execution order, with a bound on all there are.
 
+    Args:
+        in_order: only cuts of the execution order are looked at.
+
     Raises:
         PartitionError: as :func:`best_cuts`.
     """
-    in_order: Cutting | PartitionError
+    refused: PartitionError | None = None
     found, worst = [], math.inf
     try:
-        in_order = best_cuts(costs, positions, fleet, goal, pinned)
-        found, worst = [_as_pieces(in_order)], _objective(costs, goal, in_order.stages)
+        cutting = best_cuts(costs, positions, fleet, goal, pinned)
+        found, worst = [_as_pieces(cutting)], _objective(costs, goal, cutting.stages)
     except PartitionError as error:
-        in_order = error  # pieces along branches may do what cuts of the execution order cannot
-    if found and not has_branches(costs.graph):
+        if in_order:
+            raise
+        refused = error  # pieces along branches may do what cuts of the execution order cannot
+    if found and (in_order or not has_branches(costs.graph)):
         return Found(found[0], worst, worst, True, len(positions), True)
     bounds, exact, most = [], True, 0
     for search in _searches(costs, fleet, goal, len(positions) - 1, len(pinned)):
@@ -144,15 +156,21 @@ def best_pieces(
         exact, most = exact and convex.exact, max(most, convex.downsets)
         if convex.pieces:
             found.append(convex.pieces)
-    if isinstance(in_order, PartitionError) and not found:
-        raise in_order
-    best = min(found, key=lambda pieces: (*_worth(costs, goal, pieces), not _is_contiguous(pieces)))
+    if refused is not None and not found:
+        raise refused
+    best = min(found, key=lambda pieces: (*_worth(costs, goal, pieces), not is_contiguous(pieces)))
     value = _objective(costs, goal, best)
-    return Found(best, min(value, *bounds), value, exact, most, _is_contiguous(best))
+    return Found(best, min(value, *bounds), value, exact, most, is_contiguous(best))
 
 
 def fewer_devices(
-    costs: Costs, positions: Sequence[int], found: Found, fleet: Fleet, goal: Goal, share: float, pinned: Sequence[int]
+    costs: FleetCosts,
+    positions: Sequence[int],
+    found: Found,
+    fleet: Fleet,
+    goal: Goal,
+    share: float,
+    pinned: Sequence[int],
 ) -> tuple[Piece, ...] | None:
     """The best pipeline of the fewest devices that is worse than ``found`` by no more than a share, None where every
     device of ``found`` is worth more than that. Where not all pieces were searched, it is one of contiguous pieces."""
@@ -177,22 +195,11 @@ def fewer_devices(
 class _Search:
     """Pipelines of a number of stages for which transfers cost the same."""
 
-    costs: Costs
-    own: Costs
+    costs: FleetCosts
+    own: FleetCosts
     """What a stage costs in such a pipeline."""
     fleet: Fleet
     goal: Goal
-
-    def cut(
-        self, positions: Sequence[int], pinned: Sequence[int], goal: Goal, worst: float = math.inf
-    ) -> Cutting | None:
-        """The best cuts in execution order, None where there are none that are no worse than ``worst``."""
-        if goal.at_most == 1:
-            positions = (positions[0], positions[-1])
-        cutting = possible_cuts(
-            positions, self.own.cost, self.fleet, bound=self.own.bound, goal=goal, pinned=pinned, worst=worst
-        )
-        return None if cutting is None else replace(cutting, stages=_priced(self.costs, cutting.stages))
 
     def pieces(self, graph: Graph, pinned: Sequence[int], worst: float) -> ConvexCutting:
         """The best pieces found that are no worse than ``worst``."""
@@ -207,7 +214,7 @@ class _Search:
         return self.goal.at_least * least
 
 
-def _searches(costs: Costs, fleet: Fleet, goal: Goal, pieces: int, pins: int) -> Iterator[_Search]:
+def _searches(costs: FleetCosts, fleet: Fleet, goal: Goal, pieces: int, pins: int) -> Iterator[_Search]:
     """One for each number of stages up to three, one for four and more, and one for copies of the whole model."""
     lowest, highest = max(1, pins + 1, goal.at_least), goal.most(fleet, pieces)
     for count in range(lowest, min(highest, 3) + 1):
@@ -222,7 +229,7 @@ def _searches(costs: Costs, fleet: Fleet, goal: Goal, pieces: int, pins: int) ->
         yield _Search(costs, costs.in_pipeline(4), fleet, replace(goal, at_least=max(4, lowest)))
 
 
-def _priced(costs: Costs, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+def _priced(costs: FleetCosts, stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """With the costs in a pipeline of as many stages as it has; the host serves copies in turn, as it serves stages."""
     own = costs if len(stages) == 1 and stages[0].replicas > 1 else costs.in_pipeline(len(stages))
     return tuple(replace(stage, seconds=own.cost(stage.start, stage.end, stage.kind)) for stage in stages)
@@ -232,7 +239,8 @@ def _as_pieces(cutting: Cutting) -> tuple[Piece, ...]:
     return tuple(Piece(tuple(range(s.start, s.end)), s.kind, s.replicas, s.seconds) for s in cutting.stages)
 
 
-def _is_contiguous(pieces: Sequence[Piece]) -> bool:
+def is_contiguous(pieces: Sequence[Piece]) -> bool:
+    """Whether the cuts are cuts of the execution order."""
     return all(piece.operators[-1] - piece.operators[0] + 1 == len(piece.operators) for piece in pieces)
 
 
@@ -242,7 +250,7 @@ def has_branches(graph: Graph) -> bool:
     return all_downsets(blocks, len(blocks.operators) + 1) is None
 
 
-def _objective(costs: Costs, goal: Goal, stages: Sequence[Stage | Piece]) -> float:
+def _objective(costs: FleetCosts, goal: Goal, stages: Sequence[Stage | Piece]) -> float:
     return interval(costs, stages) if goal.objective == "throughput" else latency(stages)
 
 
@@ -251,7 +259,7 @@ def latency(stages: Sequence[Stage | Piece]) -> float:
     return sum(stage.seconds for stage in stages)
 
 
-def _worth(costs: Costs, goal: Goal, stages: Sequence[Stage | Piece]) -> tuple[float, int, float]:
+def _worth(costs: FleetCosts, goal: Goal, stages: Sequence[Stage | Piece]) -> tuple[float, int, float]:
     main, other = interval(costs, stages), latency(stages)
     if goal.objective == "latency":
         main, other = other, main
@@ -259,21 +267,20 @@ def _worth(costs: Costs, goal: Goal, stages: Sequence[Stage | Piece]) -> tuple[f
 
 
 def _unreachable(
-    costs: Costs,
+    costs: FleetCosts,
     positions: Sequence[int],
     possible: Sequence[Cutting],
     fleet: Fleet,
     goal: Goal,
     pinned: Sequence[int],
 ) -> PartitionError:
-    first = costs.first if isinstance(costs, FleetCosts) else costs
     pins, most = len(pinned), goal.most(fleet, len(positions) - 1)
     if pins + 1 > most:
         return PartitionError(
             f"{pins} pinned cuts make {pins + 1} segments, there are {most} devices", "Pin fewer, or add devices."
         )
-    if not possible and first.memory_limit is not None:
-        return memory_refused(first, positions, most, pinned)
+    if not possible and costs.first.memory_limit is not None:
+        return memory_refused(costs.first, positions, most, pinned)
     if not possible:
         return PartitionError(
             f"{goal.at_least} segments cannot be had with {fleet.size} devices", f"Ask for 1 to {most} segments."

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from atoll.hardware.host import Target
 from atoll.model.graph import Graph
 from atoll.partitioning import Piece, PieceBound, Stage
-from atoll.partitioning.segment_costs import Floats, Operators, SegmentCosts
+from atoll.partitioning.segment_costs import Operators, SegmentCosts
+
+CPU_CORES = "Each Edge TPU, copies and replicas too, is taken to have a CPU core for the operators on the CPU."
+"""What predictions with copies or replicas take to be so, where there are such operators."""
 
 
 class FleetCosts:
@@ -38,6 +40,19 @@ class FleetCosts:
         """The targets' names."""
         return " + ".join(target.name for target in self.targets)
 
+    def basis(self) -> tuple[str, ...]:
+        """What the numbers rest on, in sentences."""
+        first, every = self.first, len(self.graph.operators)
+        texts = [first.source(self.name)]
+        if len(self.kinds) > 1:
+            texts.append("Each bus has its own host's numbers. Such pipelines were never compared with measurements.")
+        if first.hosted:
+            texts.append(
+                f"{first.hosted} of the model's {every} operators stay on the CPU, each in its segment; their times "
+                "are estimated."
+            )
+        return tuple(texts)
+
     def in_pipeline(self, stages: int) -> FleetCosts:
         """The costs in a pipeline of that many stages."""
         return FleetCosts({kind: costs.in_pipeline(stages) for kind, costs in self.kinds.items()})
@@ -46,10 +61,6 @@ class FleetCosts:
         """The host's serial work for an item that passes through these stages."""
         return sum(self.kinds[stage.kind].host_seconds([stage]) for stage in stages)
 
-    def streamed_bytes(self, start: int, end: int) -> int:
-        """Bytes of parameters that cross the bus with every inference: the same for all kinds."""
-        return self.first.streamed_bytes(start, end)
-
     def cost(self, start: int, end: int, kind: str) -> float:
         """Seconds per inference of operators ``start ... end - 1``, with the host's serial work for a stage."""
         return self.kinds[kind].cost(start, end)
@@ -57,10 +68,6 @@ class FleetCosts:
     def piece_cost(self, operators: Operators, kind: str) -> float:
         """The same of any segment."""
         return self.kinds[kind].piece_cost(operators)
-
-    def bound(self, start: int, ends: npt.NDArray[np.intp], kind: str) -> Floats:
-        """No segment costs less."""
-        return self.kinds[kind].bound(start, ends)
 
     def piece_bound(self) -> PieceBound:
         """No segment costs less, contiguous or not; where the kinds differ, each operator counts as on the best."""

@@ -1,4 +1,4 @@
-"""Costs and a memory limit that cannot be met → the error that says what can."""
+"""A limit on the memory of a segment: from what a user writes, and what can be had where it cannot be kept."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from atoll.errors import PartitionError
+from atoll.errors import PartitionError, UsageError
 from atoll.partitioning import Fleet, Goal
 from atoll.partitioning.search.contiguous import possible_cuts
-from atoll.partitioning.segment_costs import CAPACITY, Floats, SegmentCosts
+from atoll.partitioning.segment_costs import CAPACITY, Floats, MemoryLimit, SegmentCosts
+from atoll.products.units import parse_size
+
+
+def parse_memory_limit(value: int | str | None) -> MemoryLimit:
+    """The limit from bytes, a text such as ``6MiB``, or ``fit``. Raises :class:`UsageError` for anything else."""
+    if value is None or value == "fit":
+        return value  # type: ignore[return-value]
+    limit = parse_size(value) if isinstance(value, str) else value
+    if limit is None or limit < 1:
+        raise UsageError(f"--memory-limit is '{value}'", "Write bytes (6000000), a size such as 6MiB, or fit.")
+    return limit
 
 
 def memory_refused(

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from atoll.partitioning import Cutting, Piece, Stage, neighbours
-from atoll.partitioning.best_cuts import Costs, latency
+from atoll.partitioning.best_cuts import latency
+from atoll.partitioning.fleet_costs import FleetCosts
 from atoll.partitioning.search.ideals import blocks_of
 
 
@@ -25,7 +26,7 @@ class Move:
     latency: float
 
 
-def moves(costs: Costs, pieces: Sequence[Piece]) -> tuple[Move, ...]:
+def moves(costs: FleetCosts, pieces: Sequence[Piece]) -> tuple[Move, ...]:
     """For every cut the least bad move across it in each direction, of one operator or of what cannot be parted.
 
     Nothing is moved out of a segment that would be empty then.
@@ -57,7 +58,7 @@ def moves(costs: Costs, pieces: Sequence[Piece]) -> tuple[Move, ...]:
     return tuple(every())
 
 
-def shifts(costs: Costs, pieces: Sequence[Piece], positions: Sequence[int]) -> tuple[Move, ...]:
+def shifts(costs: FleetCosts, pieces: Sequence[Piece], positions: Sequence[int]) -> tuple[Move, ...]:
     """For every cut of the execution order what the next place to either side would do."""
     own = costs.in_pipeline(len(pieces))
     stages = tuple(Stage(p.operators[0], p.operators[-1] + 1, p.kind, p.replicas, p.seconds) for p in pieces)

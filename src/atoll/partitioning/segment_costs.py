@@ -9,6 +9,7 @@ are not contiguous in execution order.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -24,7 +25,7 @@ from atoll.hardware.chip import EDGE_TPU
 from atoll.hardware.host import Target
 from atoll.model.graph import Graph
 from atoll.model.subgraph import boundary
-from atoll.partitioning import Piece, PieceBound, Stage
+from atoll.partitioning import Piece, Stage
 from atoll.support import operator_support
 from atoll.support.regions import choose_regions
 
@@ -58,6 +59,18 @@ class SegmentCosts:
         self._single_operators()
         self._order()
         self._memory()
+
+    @property
+    def hosted(self) -> int:
+        """How many operators stay on the CPU."""
+        return len(self.graph.operators) - len(self.mapped)
+
+    def source(self, targets: str) -> str:
+        """Where the times come from, as a sentence; ``targets``: the names of all that there are."""
+        return (
+            f"Times are modelled (docs/timing.md) with the numbers of {targets}; no Edge TPU was used. The "
+            "memory is planned as atoll's compiler does; the size of the instruction stream is estimated."
+        )
 
     def in_pipeline(self, stages: int) -> SegmentCosts:
         """The costs in a pipeline of that many stages, as :func:`atoll.estimate.pipeline_timing` has them: a single
@@ -180,7 +193,11 @@ class SegmentCosts:
                 transfer += sum(self._input_ms[t] for t in entering)
             layers = tuple(self.layers[n] for n in operators if n in self.layers)
             reserve = reserve_rows([self.graph.tensors[t].shape for t in entering])
-            self._segments[operators] = float(fixed), float(transfer), streamed_layers(layers, reserve)
+            self._segments[operators] = (
+                float(fixed),
+                float(transfer),
+                uncached_operators(ModelParameters("", layers, reserve)),
+            )
         return self._segments[operators]
 
     def _sending_ms(self, operators: Operators) -> float:
@@ -194,37 +211,39 @@ class SegmentCosts:
         """Seconds per inference, with the host's serial work for a stage; inf beyond the memory limit."""
         return self.piece_cost(range(start, end))
 
-    def piece_cost(self, operators: Operators, _kind: str = "any") -> float:
+    def piece_cost(self, operators: Operators) -> float:
         """The same of any segment."""
         operators = contiguous(operators)
         if operators not in self._costs:
-            self._costs[operators] = self._disturbed(operators, None) if self._is_allowed(operators) else np.inf
+            seconds = math.inf
+            if self.is_allowed(operators):
+                fixed, transfer, streamed = self._segment(operators)
+                total = self._stage_ms + fixed + self._boundary * transfer + _sum_of(self.compute_ms, operators)
+                seconds = (total + self._streaming_ms(streamed)) / 1e3
+            self._costs[operators] = seconds
         return self._costs[operators]
 
-    def _is_allowed(self, operators: Operators) -> bool:
+    def is_allowed(self, operators: Operators) -> bool:
+        """Whether a segment keeps to the memory limit."""
         if _sum_of(self.parameter_bytes, operators) > self._limit:
             return False
         if self.memory_limit != "fit":
             return True
         return all(self.layers[n].kind is LayerKind.CONSTANT for n in self._segment(operators)[2])
 
-    def disturbed(self, start: int, end: int, factors: Floats | None = None) -> float:
-        """The cost if each operator (of the whole graph) took that many times what is modelled."""
-        return self._disturbed(range(start, end), factors)
+    def scaled(self, factors: Floats) -> SegmentCosts:
+        """The costs if each operator of the graph took that many times what is modelled; :meth:`bound` stays."""
+        other = copy.copy(self)
+        other.compute_ms, other.stream_ms = self.compute_ms * factors, self.stream_ms * factors
+        other._costs = {}
+        return other
 
-    def _disturbed(self, operators: Operators, factors: Floats | None) -> float:
-        fixed, transfer, streamed = self._segment(operators)
-        compute = self.compute_ms if factors is None else self.compute_ms * factors
-        total = self._stage_ms + fixed + self._boundary * transfer + _sum_of(compute, operators)
-        return (total + self._streaming_ms(streamed, factors)) / 1e3
-
-    def _streaming_ms(self, streamed: Collection[int], factors: Floats | None = None) -> float:
+    def _streaming_ms(self, streamed: Collection[int]) -> float:
         """By how much streaming these operators' parameters takes longer than computing them."""
         if not streamed:
             return 0.0
         which = np.fromiter(streamed, dtype=np.intp)
-        scale = np.ones(len(which)) if factors is None else factors[which]
-        return max(0.0, float((self.stream_ms[which] * scale).sum() - (self.compute_ms[which] * scale).sum()))
+        return max(0.0, float(self.stream_ms[which].sum() - self.compute_ms[which].sum()))
 
     def whole_parameters(self, name: str) -> ModelParameters:
         """What the uncut model asks of the memory."""
@@ -266,11 +285,7 @@ class SegmentCosts:
         sent: Floats = self._open_ms - early[::-1].cumsum()[::-1]
         return received, np.maximum(sent, 0.0)
 
-    def piece_bound(self) -> PieceBound:
-        """No segment costs less, contiguous or not: its instructions, and the longer of computing and of streaming."""
-        return PieceBound(self.features(), self.seconds, self.crossing, self.linear)
-
-    def crossing(self, _kind: str = "any") -> tuple[Floats, Floats]:
+    def crossing(self) -> tuple[Floats, Floats]:
         """Per operator: seconds for which a segment at least receives, or sends on, what it writes."""
         outputs = [[self._input_ms[t] for t in op.outputs if t in self._input_ms] for op in self.graph.operators]
         hosted = len(self.mapped) < len(self.graph.operators)  # a segment of such operators alone receives nothing
@@ -278,7 +293,7 @@ class SegmentCosts:
         scale = self._boundary * (1 - 1e-9) / 1e3
         return receive * scale, self._output_ms * scale
 
-    def linear(self, _kind: str = "any") -> tuple[float, Floats]:
+    def linear(self) -> tuple[float, Floats]:
         """Seconds that any segment takes at least, and (operators,) what each operator adds: all but streaming."""
         return float(self.seconds(np.zeros((1, 4)))[0]), (self.compute_ms + self._instructions_ms) * (1 - 1e-9) / 1e3
 
@@ -287,7 +302,7 @@ class SegmentCosts:
         streamed, and as the memory limit counts them."""
         return np.stack([self.compute_ms, self._instructions_ms, self._stored_bytes, self.parameter_bytes], axis=1)
 
-    def seconds(self, sums: Floats, _kind: str = "any") -> Floats:
+    def seconds(self, sums: Floats) -> Floats:
         """A lower bound from sums of :meth:`features`, (segments, 4) → (segments,)."""
         computing, instructions, stored, taken = sums.T
         streaming = np.maximum(0, stored - CAPACITY) / self.target.bus.parameters_mb_s / 1e3
@@ -295,15 +310,6 @@ class SegmentCosts:
         lower: Floats = (np.maximum(computing, streaming) + instructions + fixed) * (1 - 1e-9) / 1e3
         lower[taken > self._limit * (1 + 1e-9)] = np.inf
         return lower
-
-
-def streamed_layers(layers: tuple[LayerParameters, ...], reserve: int) -> frozenset[int]:
-    """The operators whose parameters do not stay on the chip, of a segment that keeps back so many rows per tile."""
-    always = frozenset(layer.operator for layer in layers if layer.kind is LayerKind.CONSTANT)
-    room = EDGE_TPU.tiles * (EDGE_TPU.rows_per_tile - reserve)
-    if sum(layer.rows for layer in layers) <= room and all(layer.kind is not LayerKind.DENSE for layer in layers):
-        return always
-    return uncached_operators(ModelParameters("", layers, reserve))
 
 
 def contiguous(operators: Operators) -> Operators:

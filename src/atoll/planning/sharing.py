@@ -1,41 +1,50 @@
-"""Costs of several models and a number of devices → which models share devices, and which get their own."""
+"""Costs of several models and a number of devices → which models share devices, and what each gets of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from atoll.compiler.memory import plan_memory
 from atoll.partitioning.segment_costs import SegmentCosts
-from atoll.planning.best_uses import best_uses
-from atoll.planning.counts import Plan
-from atoll.planning.several import Assignment, ModelNeeds, share_devices
+from atoll.planning.several import Group, ModelNeeds, share_devices
+from atoll.reporting.plan_report import PlannedStage, PlannedUse, PlanRow
 
 
 class Sharing:
     """Some models that are to run on the same devices, each with the items per second that are wanted of it.
 
-    A model with devices of its own uses them as :func:`best_uses` finds. Models that share a device are co-compiled:
-    they are cached together as far as the memory goes, in the order of the vendor's compiler 16, so that nothing is
-    loaded when they take turns.
+    A model with devices of its own uses them as :func:`atoll.planning.best_use.best_use` finds. Models that share a
+    device are co-compiled: they are cached together as far as the memory goes, in the order of the vendor's compiler
+    16, so that nothing is loaded when they take turns.
     """
 
-    def __init__(self, names: Sequence[str], costs: Sequence[SegmentCosts], wanted: Sequence[float], most: int) -> None:
-        """``most``: devices up to which :meth:`on` may be asked. Raises :class:`PartitionError` as best_uses does."""
-        self.costs = tuple(costs)
-        self.plans: tuple[tuple[Plan, ...], ...] = tuple(best_uses(own, range(1, most + 1)) for own in costs)
-        """For each model the best use of 1, 2, ... devices."""
+    def __init__(
+        self, costs: Sequence[SegmentCosts], alone: Sequence[Sequence[PlanRow]], wanted: Sequence[float] = ()
+    ) -> None:
+        """``alone``: for each model the best use of 1, 2, ... devices; ``wanted`` is empty where no rates are."""
+        self.costs, self.alone, self.wanted = tuple(costs), alone, tuple(wanted)
         self.needs = [
-            ModelNeeds(name, rate, tuple(plan.best.throughput for plan in plans))
-            for name, rate, plans in zip(names, wanted, self.plans)
+            ModelNeeds(rows[0].model, rate, tuple(row.best.throughput for row in rows))
+            for rows, rate in zip(alone, wanted or [1.0] * len(costs))
         ]
 
-    def on(self, devices: int) -> Assignment:
-        """The best assignment to at most so many devices. Raises :class:`UsageError` as :func:`share_devices` does."""
-        return share_devices(self.needs, devices, self._together)
+    def on(self, devices: int) -> list[PlanRow]:
+        """A row for each model, in the order of the groups, of the best way to share at most so many devices.
+
+        Raises:
+            UsageError: as :func:`share_devices`.
+        """
+        assignment = share_devices(self.needs, devices, self.seconds_together)
+        return [row for group in assignment.groups for row in self._rows(devices, group)]
 
     def off_chip_bytes(self, group: Sequence[int]) -> tuple[int, ...]:
         """Of each model of a group that shares a device the parameters that cross the bus with every inference."""
         return tuple(sum(self.costs[n].layers[i].nbytes for i in streamed) for n, streamed in self._streamed(group))
+
+    def seconds_together(self, group: Sequence[int]) -> list[float]:
+        """Per inference of each model of a group that shares a device."""
+        return [self.costs[n].whole_with(streamed) for n, streamed in self._streamed(group)]
 
     def _streamed(self, group: Sequence[int]) -> list[tuple[int, frozenset[int]]]:
         plan = plan_memory([self.costs[n].whole_parameters(str(n)) for n in group])
@@ -44,5 +53,40 @@ class Sharing:
             for n, model in zip(group, plan.models)
         ]
 
-    def _together(self, group: tuple[int, ...]) -> list[float]:
-        return [self.costs[n].whole_with(streamed) for n, streamed in self._streamed(group)]
+    def _rows(self, devices: int, group: Group) -> list[PlanRow]:
+        if len(group.models) == 1:
+            (number,) = group.models
+            best = self.alone[number][group.devices - 1].best
+            return [self._row(devices, number, group, best)]
+        each = zip(group.models, group.rates, self.seconds_together(group.models), self.off_chip_bytes(group.models))
+        return [
+            self._row(devices, number, group, _shared(self.costs[number], group.devices, rate, seconds, nbytes))
+            for number, rate, seconds, nbytes in each
+        ]
+
+    def _row(self, devices: int, number: int, group: Group, best: PlannedUse) -> PlanRow:
+        return replace(
+            self.alone[number][0],
+            devices=devices,
+            wanted=self.wanted[number] if self.wanted else None,
+            shares_with=tuple(self.needs[n].name for n in group.models if n != number),
+            best=best,
+            pipeline=None,
+            copies=None,
+        )
+
+
+def _shared(costs: SegmentCosts, devices: int, rate: float, seconds: float, off_chip_bytes: int) -> PlannedUse:
+    """The part of some devices that one of several models has. Nothing is known about the error."""
+    outputs, end = costs.graph.operators[-1].outputs, len(costs.graph.operators)
+    stage = PlannedStage(
+        start=0,
+        end=end,
+        last_tensor=costs.graph.tensors[outputs[0]].name if outputs else "",
+        device="any",
+        replicas=devices,
+        ms=seconds * 1e3,
+        use=seconds * rate / devices,
+        off_chip_bytes=off_chip_bytes,
+    )
+    return PlannedUse("shared", devices, rate, seconds * 1e3, off_chip_bytes, (stage,), None)

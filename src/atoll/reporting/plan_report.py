@@ -1,14 +1,24 @@
-"""What each number of Edge TPUs can do → a table, an answer in words, fields for programs, and a chart."""
+"""What ``atoll plan`` says: what each number of Edge TPUs can do with a model, or with several that share them.
+
+One more number for each number of devices is one field of :class:`PlannedUse` (or of :class:`PlannedStage`, for each
+stage), one line of :data:`_COLUMNS`, and its value where :mod:`atoll.planning.best_use` makes the object.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-from xml.sax.saxutils import escape
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import PurePath
+from typing import Any, ClassVar
 
 from atoll.estimate.accuracy import Accuracy, error_sentence
+from atoll.products.result import Result, plain
+from atoll.products.table import Column, Table, Value
+
+HELPS = 1.05
+"""Less than 5 % more is no help worth two devices: the predictions are not that good."""
+_ENOUGH = 1 - 1e-9
+"""Of a wanted rate: sums in another order round differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +45,28 @@ class PlannedUse:
     """One way to use some devices."""
 
     shape: str
-    """``single``, ``copies``, ``pipeline`` or ``mixture`` (a pipeline with replicated stages)."""
+    """``single``, ``copies`` (of the whole model), ``pipeline``, ``mixture`` (a pipeline with replicated stages), or
+    ``shared`` (with other models: compiled together, taking turns)."""
     devices: int
     throughput: float
     """Inferences per second in steady state."""
     latency_ms: float
     """One inference through the empty pipeline."""
+    off_chip_bytes: int
+    """Of all stages."""
     stages: tuple[PlannedStage, ...]
     accuracy: Accuracy | None
     """What is known about the error of such a prediction."""
 
-    @property
-    def off_chip_bytes(self) -> int:
-        return sum(stage.off_chip_bytes for stage in self.stages)
-
     def describe(self) -> str:
         """In a few words: ``2+1+1`` are the devices of the stages."""
         kinds = [stage.device for stage in self.stages]
+        where = "" if kinds[0] == "any" else f" on {kinds[0]}"
+        if self.shape == "shared":
+            return f"shared, {self.devices} copies" if self.devices > 1 else "shared"
         if self.shape in ("single", "copies"):
-            where = "" if kinds[0] == "any" else f" on {kinds[0]}"
             return ("whole model" if self.devices == 1 else f"{self.devices} copies") + where
-        if kinds[0] == "any":
+        if not where:
             return f"{self.shape} {'+'.join(str(stage.replicas) for stage in self.stages)}"
         stages = (f"{stage.replicas} {kind}" for stage, kind in zip(self.stages, kinds))
         return f"{self.shape} {' + '.join(stages)}"
@@ -63,89 +74,159 @@ class PlannedUse:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """A number of devices: the best use of them, and the best pipeline and the copies beside it."""
+    """A number of devices and a model: the best use of them, and of one model the best of two shapes beside it."""
 
     devices: int
+    """That there are, for all models."""
+    model: str
+    wanted: float | None
+    """Inferences per second, where some are."""
+    shares_with: tuple[str, ...]
+    """The other models on the same devices."""
     best: PlannedUse
-    pipeline: PlannedUse
+    """Maybe of fewer devices, when more bring nothing."""
+    pipeline: PlannedUse | None
+    """The best without replicas; None where there are several models."""
     copies: PlannedUse | None
-    """None where an Edge TPU cannot hold the whole model."""
+    """Of the whole model; None where an Edge TPU cannot hold it, or there are several models."""
 
 
 @dataclass(frozen=True, slots=True)
-class PlanReport:
-    """Rows by number of devices.
+class TwoMore:
+    """What two more devices bring to ``devices``."""
 
-    For the answer only, ``beyond`` continues them by two more; ``more`` has, where the devices are of several kinds,
-    for each kind what two more of it would bring to all of them. ``too_few`` are the numbers asked for that cannot keep
-    to the memory limit: they have no rows.
-    """
+    devices: int
+    kind: str
+    """Of the two, ``any`` where all are alike."""
+    throughput: float
+    latency_ms: float
+    gain: float
+    """Of the throughput, relative: 0.1 is 10 % more."""
 
-    model: str
+
+_COLUMNS: tuple[tuple[Column, Callable[[PlanRow], Value]], ...] = (
+    (Column("Edge TPUs", "number"), lambda row: row.devices),
+    (Column("model", "name"), lambda row: PurePath(row.model).name),
+    (Column("best"), lambda row: row.best.describe()),
+    (Column("of them", "number", importance=3), lambda row: row.best.devices),
+    (Column("inferences/s", "number", digits=1), lambda row: row.best.throughput),
+    (Column("wanted/s", "number", digits=1), lambda row: row.wanted),
+    (Column("latency", "number", "ms", 3), lambda row: row.best.latency_ms),
+    (Column("use", importance=1), lambda row: " ".join(f"{stage.use:.0%}" for stage in row.best.stages)),
+    (Column("off-chip", "bytes"), lambda row: row.best.off_chip_bytes),
+    (
+        Column("pipeline only/s", "number", digits=1, importance=2),
+        lambda row: row.pipeline.throughput if row.pipeline else None,
+    ),
+    (
+        Column("copies only/s", "number", digits=1, importance=2),
+        lambda row: row.copies.throughput if row.copies else None,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PlanReport(Result):
+    """What each number of Edge TPUs can do: a row for each number and model."""
+
+    schema: ClassVar[str] = "plan/2"
+
+    models: tuple[str, ...]
     target: str
+    fps: tuple[float, ...]
+    """The wanted inferences per second of each model; empty where none are wanted."""
     rows: tuple[PlanRow, ...]
-    beyond: tuple[PlanRow, ...]
-    fps: float | None
+    two_more: tuple[TwoMore, ...]
+    """Of one model: for each number of devices, or of devices of different kinds for the last number and each kind."""
+    too_few: tuple[int, ...]
+    """Numbers asked for that cannot keep to the memory limit: they have no rows."""
     how: tuple[str, ...]
-    more: tuple[tuple[str, PlannedUse], ...] = ()
-    too_few: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of devices that there are rows of, ascending."""
+        return tuple(dict.fromkeys(row.devices for row in self.rows))
+
+    def used(self, devices: int) -> int:
+        """How many of so many devices are used: those that models share count once."""
+        return round(sum(row.best.devices / (1 + len(row.shares_with)) for row in self.rows if row.devices == devices))
+
+    def satisfaction(self, devices: int) -> float:
+        """The smallest rate / wanted rate of all models; where none is wanted, the smallest rate."""
+        return min(row.best.throughput / (row.wanted or 1.0) for row in self.rows if row.devices == devices)
 
     @property
     def fewest(self) -> int | None:
-        """The fewest devices among the rows that reach the wanted rate."""
-        reaching = [row.best.devices for row in self.rows if self.fps and row.best.throughput >= self.fps * (1 - 1e-9)]
+        """The fewest devices that reach every wanted rate."""
+        reaching = [self.used(n) for n in self.numbers if self.fps and self.satisfaction(n) >= _ENOUGH]
         return min(reaching, default=None)
 
-    def answer(self) -> list[str]:
-        """Sentences: what is left out, what the wanted rate takes, and whether two more devices would help."""
-        texts = []
+    def answer(self) -> tuple[str, ...]:
+        """What the wanted rates take, what is left out, and whether two more devices would help."""
+        texts = [self._rate()] if self.fps or len(self.models) > 1 else []
         if self.too_few:
             least = self.rows[0].devices
             texts.append(f"Fewer than {least} Edge TPUs are left out: with the memory limit it takes {least} at least.")
-        if self.fps and self.fewest is None:
-            top = max(self.rows, key=lambda row: row.best.throughput)
-            texts.append(
-                f"{self.fps:g}/s are out of reach with up to {self.rows[-1].devices} Edge TPUs: the most is "
-                f"{top.best.throughput:.1f}/s with {top.best.devices}."
-            )
-        elif self.fps:
-            texts.append(f"{self.fps:g}/s take at least {self.fewest} Edge TPU{'s' * (self.fewest != 1)}.")
-        if self.more:
-            now = self.rows[-1].best
-            return [*texts, *(_two_more(now, then, f"two more on {kind}") for kind, then in self.more)]
-        every = {row.devices: row.best for row in (*self.rows, *self.beyond)}
-        last = self.rows[-1].devices
-        final = _two_more(every[last], every[last + 2], f"two more than {last}")
-        return [
-            *texts,
-            *_steps({count: every[count + 2].throughput / every[count].throughput for count in every if count < last}),
-            final,
-        ]
+        last = self.numbers[-1]
+        texts += _steps([more for more in self.two_more if more.devices < last])
+        texts += [self._would_help(more) for more in self.two_more if more.devices == last]
+        return tuple(texts)
 
-    def fields(self) -> dict[str, Any]:
-        """For JSON."""
-        content = asdict(self)
-        del content["beyond"], content["more"]
-        return {**content, "fewest": self.fewest, "answer": self.answer()}
+    def tables(self) -> tuple[Table, ...]:
+        """A row for each number of devices and model."""
+        several = len(self.models) > 1
+        shown = [(c, value) for c, value in _COLUMNS if several or c.name not in ("model", "of them", "wanted/s")]
+        rows = [[value(row) for _, value in shown] for row in self.rows]
+        return (Table.of([column for column, _ in shown], rows),)
 
-    def provenance(self) -> list[str]:
-        """The sentences that go with every prediction."""
+    def basis(self) -> tuple[str, ...]:
+        """How the numbers were obtained, and how far off they may be."""
         errors: dict[str, list[str]] = {}
         for row in self.rows:
-            if {stage.device for stage in row.best.stages} != {"any"}:
-                continue  # how() says what is known of devices of different kinds
-            errors.setdefault(error_sentence(row.best.accuracy), []).append(str(row.devices))
-        return [*self.how, *(f"Error with {', '.join(which)}: {text}." for text, which in errors.items())]
+            if len(self.models) == 1 and {stage.device for stage in row.best.stages} == {"any"}:
+                errors.setdefault(error_sentence(row.best.accuracy), []).append(str(row.devices))
+        return (*self.how, *(f"Error with {', '.join(which)}: {text}." for text, which in errors.items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, with what follows from them."""
+        return {
+            **{field.name: plain(getattr(self, field.name)) for field in fields(self)},
+            "satisfaction": {str(n): self.satisfaction(n) for n in self.numbers},
+            "fewest": self.fewest,
+            "answer": list(self.answer()),
+        }
+
+    def _rate(self) -> str:
+        if not self.fps:
+            return "No --fps is given: the model served worst gets as many inferences/s as can be."
+        alone, most = len(self.models) == 1, self.numbers[-1]
+        if self.fewest is not None:
+            wanted = f"{self.fps[0]:g}/s take" if alone else "The wanted rates take"
+            return f"{wanted} at least {self.fewest} Edge TPU{'s' * (self.fewest != 1)}."
+        top = max(self.numbers, key=self.satisfaction)
+        if not alone:
+            share = f"{self.used(top)} of them reach {self.satisfaction(top):.0%} of each"
+            return f"The wanted rates are out of reach with up to {most} Edge TPUs: {share}."
+        best = max(self.rows, key=lambda row: row.best.throughput).best
+        return (
+            f"{self.fps[0]:g}/s are out of reach with up to {most} Edge TPUs: the most is {best.throughput:.1f}/s with "
+            f"{best.devices}."
+        )
+
+    def _would_help(self, more: TwoMore) -> str:
+        now = next(row.best for row in self.rows if row.devices == more.devices)
+        what = f"more than {more.devices}" if more.kind == "any" else f"more on {more.kind}"
+        return (
+            f"Would two {what} help? {'Yes' if more.gain + 1 >= HELPS else 'No'}: {more.throughput:.1f}/s instead of "
+            f"{now.throughput:.1f}/s ({more.gain:+.0%}), latency {more.latency_ms:.2f} instead of "
+            f"{now.latency_ms:.2f} ms."
+        )
 
 
-HELPS = 1.05
-"""Less than 5 % more is no help worth two devices: the predictions are not that good."""
-
-
-def _steps(gains: Mapping[int, float]) -> Iterator[str]:
-    """For which numbers of devices two more help, in one sentence; ``gains`` are factors."""
-    helped = [f"{count} ({gain - 1:+.0%})" for count, gain in gains.items() if gain >= HELPS]
-    others = [str(count) for count, gain in gains.items() if gain < HELPS]
+def _steps(steps: Sequence[TwoMore]) -> Iterator[str]:
+    """For which numbers of devices two more help, in one sentence."""
+    helped = [f"{more.devices} ({more.gain:+.0%})" for more in steps if more.gain + 1 >= HELPS]
+    others = [str(more.devices) for more in steps if more.gain + 1 < HELPS]
     if helped:
         rest = f", not than {_listed(others)}" if others else ""
         yield f"Two more than {_listed(helped)} help{rest}."
@@ -155,117 +236,3 @@ def _steps(gains: Mapping[int, float]) -> Iterator[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _two_more(now: PlannedUse, then: PlannedUse, what: str) -> str:
-    gain = then.throughput / now.throughput
-    verdict = "yes" if gain >= HELPS else "no"
-    return (
-        f"Would {what} help? {verdict.capitalize()}: {then.throughput:.1f}/s instead of "
-        f"{now.throughput:.1f}/s ({gain - 1:+.0%}), latency {then.latency_ms:.2f} instead of {now.latency_ms:.2f} ms."
-    )
-
-
-COLUMNS = (
-    ">Edge TPUs", "best", ">inferences/s", ">latency ms", ">use", ">off-chip bytes", ">pipeline only/s",
-    ">copies only/s",
-)  # fmt: skip
-
-
-def rows(report: PlanReport) -> list[tuple[str, ...]]:
-    """In the order of :data:`COLUMNS`."""
-    return [
-        (
-            str(row.devices),
-            row.best.describe(),
-            f"{row.best.throughput:.1f}",
-            f"{row.best.latency_ms:.3f}",
-            " ".join(f"{stage.use:.0%}" for stage in row.best.stages),
-            f"{row.best.off_chip_bytes:,}",
-            f"{row.pipeline.throughput:.1f}",
-            f"{row.copies.throughput:.1f}" if row.copies else "-",
-        )
-        for row in report.rows
-    ]
-
-
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 360, 60, 20, 60, 50
-_COLOURS = (("best", "#1b6ca8"), ("pipeline", "#e08e0b"), ("copies", "#6a994e"))
-_HALO = ' paint-order="stroke" stroke="white" stroke-width="3"'
-"""Keeps text readable where a line crosses it."""
-_NAMES = {"best": "best", "pipeline": "pipeline only", "copies": "copies only"}
-
-
-def chart(report: PlanReport) -> str:
-    """Inferences per second by number of devices, as SVG: the best, pipelines and copies, and the wanted rate."""
-    ticks = round_ticks(max([report.fps or 0.0, *(row.best.throughput for row in report.rows)]))
-    base = _HEIGHT - _BOTTOM
-    scale = (base - _TOP) / ticks[-1]
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        f'font-size="12"><rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        _text(_LEFT, 20, f"{_shortened(report.model)} on {report.target}: inferences/s (modelled)", size=13),
-        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 12, "Edge TPUs", "middle"),
-    ]
-    for n, (name, colour) in enumerate(_COLOURS):
-        parts.append(f'<rect x="{_LEFT + 120 * n}" y="30" width="10" height="10" fill="{colour}"/>')
-        parts.append(_text(_LEFT + 15 + 120 * n, 39, _NAMES[name]))
-    for value in ticks:
-        y = base - value * scale
-        colour = "#ddd" if value else "#555"
-        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}" stroke="{colour}"/>')
-        parts.append(_text(_LEFT - 8, y + 4, f"{value:g}", "end"))
-    if report.fps:
-        y = base - report.fps * scale
-        parts.append(f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}" stroke="#c1121f"/>')
-        parts.append(_text(_LEFT + 4, y - 4, f"{report.fps:g}/s wanted", colour="#c1121f"))
-    step = (_WIDTH - _LEFT - _RIGHT) / len(report.rows)
-    for number, row in enumerate(report.rows):
-        parts += _bars(row, _LEFT + step * number, step, base, scale)
-    return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def round_ticks(most: float) -> list[float]:
-    """0 and up to ``most`` or just beyond it, in four to ten steps of 1, 2 or 5 times a power of ten."""
-    rough = most / 4 if most > 0 else 1.0
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = max(factor * power for factor in (1, 2, 5) if factor * power <= rough * (1 + 1e-9))
-    return [float(f"{step * n:.12g}") for n in range(math.ceil(most / step * (1 - 1e-9)) + 1)]
-
-
-def _bars(row: PlanRow, left: float, step: float, base: float, scale: float) -> list[str]:
-    """The three bars of a number of devices, with the number below; the rate of the best stands above it."""
-    bar = min(0.27 * step, 40.0)
-    first = left + (step - 3 * bar) / 2
-    parts = [_text(left + step / 2, base + 16, str(row.devices), "middle")]
-    for n, (name, colour) in enumerate(_COLOURS):
-        use: PlannedUse | None = getattr(row, name)
-        if use is None:
-            continue
-        height = use.throughput * scale
-        parts.append(
-            f'<rect x="{first + n * bar:.1f}" y="{base - height:.1f}" width="{bar * 0.92:.1f}" '
-            f'height="{height:.1f}" fill="{colour}"><title>{name}: {use.throughput:.1f}/s</title></rect>'
-        )
-    parts.append(
-        _text(first + 0.46 * bar, base - row.best.throughput * scale - 4, _rate(row.best.throughput), "middle", 10)
-    )
-    return parts
-
-
-def _shortened(name: str) -> str:
-    """The end of a long path, so that the title fits."""
-    return name if len(name) <= 48 else f"…{name[-47:]}"
-
-
-def _rate(value: float) -> str:
-    """Three figures, and never an exponent: people read it."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, colour: str = "black") -> str:
-    # What XML cannot hold even escaped (control characters in a file name) is shown as a question mark.
-    shown = escape("".join(c if c.isprintable() else "?" for c in text))
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{_HALO}>{shown}</text>'
-    )

@@ -58,10 +58,8 @@ def operator_support(graph: Graph, min_runtime: int = DEFAULT_RUNTIME) -> Suppor
             f"there is no Edge TPU runtime version {min_runtime}",
             f"Choose one of {', '.join(map(str, RUNTIMES))}; {DEFAULT_RUNTIME} is the default.",
         )
-    return Support(tuple(_verdict(graph, index, min_runtime) for index in range(len(graph.operators))), min_runtime)
-
-
-def _verdict(graph: Graph, index: int, runtime: int) -> Verdict:
-    findings = tuple(reasons(graph, index, runtime))
-    oldest = next((version for version in RUNTIMES if next(reasons(graph, index, version), None) is None), None)
-    return Verdict(findings, oldest)
+    verdicts = []
+    for index in range(len(graph.operators)):
+        oldest = next((version for version in RUNTIMES if next(reasons(graph, index, version), None) is None), None)
+        verdicts.append(Verdict(tuple(reasons(graph, index, min_runtime)), oldest))
+    return Support(tuple(verdicts), min_runtime)

@@ -173,9 +173,9 @@ def reasons(graph: Graph, index: int, runtime: int) -> Iterator[Finding]:
     limits = row.limits if row else ()
     where = graph.where(index)
     for rule in (*GENERAL_RULES, *(limit.rule for limit in limits if limit.applies(runtime))):
-        finding = rule.apply(site, where)
-        if finding is not None:
-            yield finding
+        why = rule.test(site)
+        if why is not None:
+            yield rule.finding(where, why)
 
 
 def support_table_markdown() -> str:

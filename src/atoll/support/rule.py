@@ -74,7 +74,7 @@ class Site:
 
     def constant(self, position: int) -> npt.NDArray[Any] | None:
         """The input at ``position`` as an array, None when it is computed at run time, sparse or of an odd type."""
-        tensor = self.input(position)
+        tensor = self.graph.tensor_of(self.operator, position)
         if tensor is None or not tensor.is_constant or tensor.sparsity is not None or not tensor.dtype.numpy_name:
             return None
         return tensor.array
@@ -109,10 +109,8 @@ class Rule:
     status: Status
     test: Check
 
-    def apply(self, site: Site, where: str) -> Finding | None:
-        why = self.test(site)
-        if why is None:
-            return None
+    def finding(self, where: str, why: str) -> Finding:
+        """What users are told where the test has found a reason."""
         return Finding(self.name, where, f"{self.text} Here {why}.", self.remedy, self.status.value)
 
 

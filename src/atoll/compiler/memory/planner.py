@@ -64,6 +64,10 @@ def uncached_operators(
 ) -> frozenset[int]:
     """The operators whose layers :func:`plan_memory` streams when the model is alone; no places are sought."""
     rows_per_tile = max(0, chip.rows_per_tile - model.reserve)
+    kinds = {layer.kind for layer in model.layers}
+    if LayerKind.DENSE not in kinds and sum(layer.rows for layer in model.layers) <= chip.tiles * rows_per_tile:
+        # All that can be cached is: what may be split over the tiles fits wherever there is room.
+        return frozenset(layer.operator for layer in model.layers if layer.kind is LayerKind.CONSTANT)
     cached = _select([model], generation, chip.tiles, rows_per_tile)
     return frozenset(layer.operator for n, layer in enumerate(model.layers) if (0, n) not in cached)
 
@@ -88,13 +92,14 @@ def _select(models: Sequence[ModelParameters], generation: Generation, tiles: in
 
 
 def _caching_order(models: Sequence[ModelParameters], pool: CachePool) -> list[Key]:
-    def rank(key: Key) -> tuple[int, bool, int]:
-        layer = models[key[0]].layers[key[1]]
-        first = layer.kind in _FIRST
-        return (0 if pool is CachePool.SHARED else key[0]), not first, 0 if first else -layer.nbytes
-
-    keys = [(m, n) for m, model in enumerate(models) for n in range(len(model.layers))]
-    return sorted(keys, key=rank)  # stable: graph order among equals
+    """By model, unless all share one pool; the kinds of ``_FIRST`` in graph order, then the others by falling bytes."""
+    ranked = []
+    for m, model in enumerate(models):
+        for n, layer in enumerate(model.layers):
+            first = layer.kind in _FIRST
+            rank = (0 if pool is CachePool.SHARED else m), not first, 0 if first else -layer.nbytes
+            ranked.append((*rank, m, n))
+    return [(m, n) for *_, m, n in sorted(ranked)]
 
 
 def _place_blocks(

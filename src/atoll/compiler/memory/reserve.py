@@ -11,12 +11,11 @@ from atoll.hardware.generations import DEFAULT, Generation
 
 def input_rows(shapes: Sequence[tuple[int, ...]]) -> float:
     """Rows per tile that the largest input takes when it is spread over the 4×4 tiles (bytes / 256)."""
-
-    def rows(shape: tuple[int, ...]) -> float:
+    most = 0.0
+    for shape in shapes:
         *_, y, x, z = (1, 1, 1, *shape)
-        return math.ceil(y / EDGE_TPU.tile_rows) * math.ceil(x / EDGE_TPU.tile_columns) * z / EDGE_TPU.row_bytes
-
-    return max(map(rows, shapes), default=0.0)
+        most = max(most, math.ceil(y / EDGE_TPU.tile_rows) * math.ceil(x / EDGE_TPU.tile_columns) * z)
+    return most / EDGE_TPU.row_bytes
 
 
 def reserve_rows(shapes: Sequence[tuple[int, ...]], generation: Generation = DEFAULT) -> int:

@@ -7,10 +7,11 @@ with the generated code that ``ai-edge-litert`` ships, so that a new operator ne
 from __future__ import annotations
 
 import functools
+import importlib
 import re
 import struct
 from collections.abc import Mapping
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any
 
 import flatbuffers
@@ -21,28 +22,22 @@ from atoll.model.flatbuffer import FlatError, Ints, Numbers, Reader, Scalar, Sub
 IDENTIFIER = b"TFL3"
 
 
-@functools.cache
-def generated() -> ModuleType:
-    """LiteRT's generated schema (imported late: it is large)."""
-    from ai_edge_litert import schema_py_generated
-
-    return schema_py_generated  # type: ignore[no-any-return]
-
-
-def _members(name: str) -> dict[int, str]:
-    return {v: k for k, v in vars(getattr(generated(), name)).items() if not k.startswith("_")}
+generated = functools.partial(importlib.import_module, "ai_edge_litert.schema_py_generated")
+"""LiteRT's generated schema (imported late: it is large)."""
 
 
 @functools.cache
 def builtin_operators() -> dict[int, str]:
     """Operator names by builtin code."""
-    return _members("BuiltinOperator")
+    members = vars(generated().BuiltinOperator)
+    return {code: name for name, code in members.items() if not name.startswith("_")}
 
 
 @functools.cache
 def option_types(union: str) -> dict[int, str]:
     """Table names by number, of the unions ``BuiltinOptions`` and ``BuiltinOptions2``."""
-    return {code: name for code, name in _members(union).items() if code}
+    members = vars(getattr(generated(), union))
+    return {code: name for name, code in members.items() if code and not name.startswith("_")}
 
 
 class GeneratedTable:

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from atoll.partitioning.search.edges import Edges, Floats, Tables
-from atoll.partitioning.search.feasibility import Decision, Taken, least_bottleneck
+from atoll.partitioning.search.feasibility import Taken, feasible_path
 from atoll.partitioning.search.fleet import Fleet, Goal, Step
 
 
@@ -78,24 +78,20 @@ def best_path(
     Raises:
         TooManyEdgesError: there are more than :data:`atoll.partitioning.search.edges.MAX_EDGES`.
     """
-    search = _Search(fleet, goal, most, worst, cost)
+    search = _Search(fleet, goal, most, worst)
     search.edges = Edges.build(nodes, bound, len(fleet.kinds), search.edge_limit())
-    while (path := search.next_path()) is not None:
-        if all(search.is_known(edge) for edge in path):
-            return search.as_path(path)
-        search.look_up(path)
-        if search.is_close_enough():
-            break
-        search.rounds += 1
-        if search.rounds == _ROUNDS_ALONE and goal.objective == "throughput" and math.isinf(goal.max_latency):
-            search.settle_bottleneck()
-        elif search.rounds > _ROUNDS_ALONE:
-            search.look_up_promising()
-    return search.best
+    for edge, kind in search.unknown_costs():
+        search.learn(edge, kind, cost(int(search.edges.tail[edge]), int(search.edges.head[edge]), kind))
+    return search.result
 
 
 _ROUNDS_ALONE = 6
 """Rounds that ask for the costs of the best path only; with tight bounds there are no more."""
+_CLOSE = 1e-3
+"""Bounds this near each other (relatively) are not halved any more: most likely the upper one is the answer."""
+
+Unknown = tuple[int, int]
+"""An edge and a kind of device whose cost is wanted: by their numbers in the current edges."""
 
 
 class _Search:
@@ -103,9 +99,7 @@ class _Search:
 
     edges: Edges
 
-    def __init__(
-        self, fleet: Fleet, goal: Goal, most: int, worst: float, cost: Callable[[int, int, int], float]
-    ) -> None:
+    def __init__(self, fleet: Fleet, goal: Goal, most: int, worst: float) -> None:
         self.goal = goal
         self.layers: list[list[Step]] = fleet.layers(most)
         self.replicas = max(step.replicas for layer in self.layers for step in layer)
@@ -113,13 +107,32 @@ class _Search:
         self.lower = 0.0
         self.evaluations = 0
         self.rounds = 0
-        self._cost = cost
+        self.result: Path | None = None
+        """The best path there is, once :meth:`unknown_costs` has ended."""
         self._best: Path | None = None
+        """The best path so far all of whose costs are known."""
 
-    @property
-    def best(self) -> Path | None:
-        """The best path all of whose costs are known, with the bound and the count as they are now."""
-        return self._best and Path(self._best.edges, self.lower, self.evaluations)
+    def unknown_costs(self) -> Iterator[Unknown]:
+        """Search. Each cost that it takes is asked for by an item, and has to be learnt before the next one."""
+        alone = self.goal.objective == "throughput" and math.isinf(self.goal.max_latency)
+        while (path := self.next_path()) is not None:
+            if all(self.is_known(edge) for edge in path):
+                self.result = self.as_path(path)
+                return
+            yield from self.look_up(path)
+            if self.is_close_enough():
+                break
+            self.rounds += 1
+            if self.rounds == _ROUNDS_ALONE and alone:
+                yield from self.settle_bottleneck()
+            elif self.rounds > _ROUNDS_ALONE:
+                yield from self.promising()
+        self.result = self._best and Path(self._best.edges, self.lower, self.evaluations)
+
+    def learn(self, edge: int, kind: int, cost: float) -> None:
+        """Take in a cost that was asked for."""
+        self.evaluations += 1
+        self.edges.learn(edge, kind, cost)
 
     def edge_limit(self) -> float:
         """The largest cost of one edge in a solution no worse than the best that is known."""
@@ -132,7 +145,7 @@ class _Search:
         its objective."""
         goal, worst = self.goal, self.worst * (1 + 1e-12)  # sums in another order round differently
         if goal.objective == "latency":
-            sums = self._sums(goal.max_bottleneck)
+            sums = self._tables(np.add, goal.max_bottleneck)
             lengths = sums.at_end(goal.at_least)
             self.lower = max(self.lower, min(lengths))
             limit = min(lengths)
@@ -141,13 +154,13 @@ class _Search:
             )
         if self.lower > goal.max_bottleneck:  # proven by `settle_bottleneck`
             return None
-        sums = self._sums(self.lower)  # most rounds leave the bottleneck as it is
+        sums = self._tables(np.add, self.lower)  # most rounds leave the bottleneck as it is
         if not self._fits(sums):
             fastest = self._tables(np.maximum, goal.max_bottleneck)
             self.lower = max(self.lower, min(fastest.at_end(goal.at_least)))
             if math.isinf(self.lower) or self.lower > worst:
                 return None
-            sums = self._sums(self.lower)
+            sums = self._tables(np.add, self.lower)
             if not self._fits(sums):
                 return self._within_latency()
         return self._shortest(sums, goal.max_latency)
@@ -157,14 +170,11 @@ class _Search:
         uses = {step.replicas for layer in self.layers for step in layer}
         values = np.unique(np.concatenate([self.edges.values.ravel() / r for r in uses]))
         higher = values[(values > self.lower) & (values <= self.goal.max_bottleneck) & np.isfinite(values)].tolist()
-        first = bisect_left(higher, True, key=lambda value: self._fits(self._sums(value)))
+        first = bisect_left(higher, True, key=lambda value: self._fits(self._tables(np.add, value)))
         if first == len(higher):
             return None
         self.lower = higher[first]
-        return self._shortest(self._sums(self.lower), self.goal.max_latency)
-
-    def _sums(self, limit: float) -> Tables:
-        return self._tables(np.add, limit)
+        return self._shortest(self._tables(np.add, self.lower), self.goal.max_latency)
 
     def _tables(self, combine: np.ufunc, limit: float) -> Tables:
         return Tables.fill(self.edges, self.layers, combine, limit, self.goal.at_least)
@@ -178,49 +188,42 @@ class _Search:
         lengths = enumerate(sums.at_end(self.goal.at_least), start=self.goal.at_least)
         return sums.trace(next(count for count, length in lengths if length <= limit and math.isfinite(length)))
 
-    def look_up(self, path: Sequence[Taken]) -> None:
+    def look_up(self, path: Sequence[Taken]) -> Iterator[Unknown]:
         """Ask for the costs of the path that are not known, and keep it if it is the best so far."""
         for tail, head, kind, replicas in path:
             edge = self.edges.index(tail, head)
             if not self.edges.known[kind, edge]:
-                value = self._ask(edge, kind)
-                if self.goal.objective == "throughput" and value / replicas > self.worst:
+                yield edge, kind
+                if self.goal.objective == "throughput" and self.edges.values[kind, edge] / replicas > self.worst:
                     return  # refuted: the other costs of this path need not be known
         self.offer(self.as_path(path))
 
-    def _ask(self, edge: int, kind: int) -> float:
-        value = self._cost(int(self.edges.tail[edge]), int(self.edges.head[edge]), kind)
-        self.evaluations += 1
-        self.edges.learn(edge, kind, value)
-        return value
-
-    def settle_bottleneck(self) -> None:
+    def settle_bottleneck(self) -> Iterator[Unknown]:
         """Find the least bottleneck, then the fewest edges it can be had with: what is left to do is the sum.
 
-        With loose bounds very many paths look better than the best and have to be refuted one by one; deciding limit
-        by limit refutes them together.
+        With loose bounds very many paths look better than the best and have to be refuted one by one; a bisection over
+        limits refutes them together. It ends with equal bounds, or within the tolerance of the goal.
         """
-        ceiling = math.nextafter(self.goal.max_bottleneck, math.inf)
-
-        def decide(limit: float) -> float | None:
-            limit = min(limit, ceiling)
-            taken = Decision(self.edges, self.layers, limit, self.goal.at_least, self._ask).path()
+        ceiling, upper = math.nextafter(self.goal.max_bottleneck, math.inf), self.worst
+        while upper > self.lower * (1 + self.goal.tolerance):
+            is_last = math.isinf(upper) or upper - self.lower <= _CLOSE * upper
+            limit = upper if is_last else (self.lower + upper) / 2
+            taken = yield from feasible_path(self.edges, self.layers, min(limit, ceiling), self.goal.at_least)
             if taken is None:
-                return None
-            path = self.as_path(taken)
-            self.offer(path)
-            return path.bottleneck
-
-        self.lower, upper = least_bottleneck(self.lower, self.worst, self.goal.tolerance, decide)
+                self.lower = limit
+            else:
+                path = self.as_path(taken)
+                self.offer(path)
+                upper = path.bottleneck
         while self._best is not None and self.lower == upper and len(self._best.edges) > self.goal.at_least:
             layers = self.layers[: len(self._best.edges) - 1]
             limit = math.nextafter(upper, math.inf)
-            fewer = Decision(self.edges, layers, limit, self.goal.at_least, self._ask).path()
+            fewer = yield from feasible_path(self.edges, layers, limit, self.goal.at_least)
             if fewer is None:
                 break
             self.offer(self.as_path(fewer))
 
-    def look_up_promising(self) -> None:
+    def promising(self) -> Iterator[Unknown]:
         """Ask for costs beside those of the best path, more of them the longer it takes.
 
         A round for each path that looks better than the best would take longer than computing the costs. Which costs
@@ -236,8 +239,7 @@ class _Search:
         count = int(2 ** (self.rounds - _ROUNDS_ALONE))
         best = np.argsort(np.where(hopeful, value, math.inf), axis=None, kind="stable")[:count]
         kinds, edges = np.unravel_index(best[hopeful.ravel()[best]], value.shape)
-        for kind, edge in zip(kinds.tolist(), self.edges.indices(tables.edges, edges).tolist()):
-            self._ask(edge, kind)
+        yield from zip(self.edges.indices(tables.edges, edges).tolist(), kinds.tolist())
 
     def is_known(self, edge: Taken) -> bool:
         return bool(self.edges.known[edge[2], self.edges.index(edge[0], edge[1])])

@@ -96,11 +96,11 @@ def optimal_cuts(
     """
     goal = goal or Goal()
     _require_possible(positions, fleet, goal, pinned)
-    problem = _Problem.of(positions, cost, fleet, bound or _every_cost(cost), goal, pinned)
-    path = problem.solve(worst)
-    if path is None:
-        raise _impossible(problem)
-    return _as_cutting(path, positions, fleet)
+    bound = bound or _every_cost(cost)
+    found = possible_cuts(positions, cost, fleet, bound=bound, goal=goal, pinned=pinned, worst=worst)
+    if found is None:
+        raise _impossible(positions, cost, fleet, bound, goal, pinned)
+    return found
 
 
 def possible_cuts(
@@ -118,57 +118,29 @@ def possible_cuts(
     Raises:
         PartitionError: there are too many segments to consider.
     """
-    if not max(goal.at_least, len(pinned) + 1) <= goal.most(fleet, len(positions) - 1):
+    most = goal.most(fleet, len(positions) - 1)
+    if not max(goal.at_least, len(pinned) + 1) <= most:
         return None
-    path = _Problem.of(positions, cost, fleet, bound, goal, pinned).solve(worst)
-    return None if path is None else _as_cutting(path, positions, fleet)
+    if len(positions) > _COARSE:
+        worst = min(worst, _coarse(positions, cost, fleet, bound, goal, pinned))
+    kinds, at = fleet.kinds, np.asarray(positions, dtype=np.intp)
 
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    """What is to be cut, with the places to cut as the nodes of a search."""
-
-    positions: Sequence[int]
-    at: npt.NDArray[np.intp]
-    """The positions again."""
-    cost: Cost
-    fleet: Fleet
-    quick: Bound
-    goal: Goal
-    pinned: Sequence[int]
-
-    @classmethod
-    def of(
-        cls, positions: Sequence[int], cost: Cost, fleet: Fleet, quick: Bound, goal: Goal, pinned: Sequence[int]
-    ) -> _Problem:
-        return cls(positions, np.asarray(positions, dtype=np.intp), cost, fleet, quick, goal, pinned)
-
-    @property
-    def most(self) -> int:
-        return self.goal.most(self.fleet, len(self.positions) - 1)
-
-    def row(self, tail: int, kind: int) -> Floats:
-        at = self.at[tail + 1 :]
-        values = np.array(self.quick(self.positions[tail], at, self.fleet.kinds[kind]), dtype=np.float64)
-        following = [pin for pin in self.pinned if pin > self.positions[tail]]
+    def row(tail: int, kind: int) -> Floats:
+        values = np.array(bound(positions[tail], at[tail + 1 :], kinds[kind]), dtype=np.float64)
+        following = [pin for pin in pinned if pin > positions[tail]]
         if following:  # a segment ends at the next pinned cut, or before
-            values[at > min(following)] = math.inf
+            values[at[tail + 1 :] > min(following)] = math.inf
         return values
 
-    def segment_cost(self, tail: int, head: int, kind: int) -> float:
-        return self.cost(self.positions[tail], self.positions[head], self.fleet.kinds[kind])
-
-    def solve(self, worst: float = math.inf) -> Path | None:
-        nodes = len(self.positions)
-        if nodes > _COARSE:
-            worst = min(worst, _coarse(self))
-        try:
-            return best_path(nodes, self.row, self.segment_cost, self.fleet, self.goal, self.most, worst)
-        except TooManyEdgesError:
-            raise PartitionError(
-                f"the model has {nodes - 2} places to cut: too many segments to consider",
-                "Pin some cuts, or allow cuts at fewer places.",
-            ) from None
+    segment_cost = lambda tail, head, kind: cost(positions[tail], positions[head], kinds[kind])  # noqa: E731
+    try:
+        path = best_path(len(positions), row, segment_cost, fleet, goal, most, worst)
+    except TooManyEdgesError:
+        raise PartitionError(
+            f"the model has {len(positions) - 2} places to cut: too many segments to consider",
+            "Pin some cuts, or allow cuts at fewer places.",
+        ) from None
+    return None if path is None else _as_cutting(path, positions, fleet)
 
 
 def neighbours(cutting: Cutting, positions: Sequence[int], cost: Cost) -> tuple[Neighbour, ...]:
@@ -194,16 +166,16 @@ _COARSE = 1500
 """From this many places on, a solution at every n-th place is looked for first, to bound the size of the tables."""
 
 
-def _coarse(problem: _Problem) -> float:
+def _coarse(
+    positions: Sequence[int], cost: Cost, fleet: Fleet, bound: Bound, goal: Goal, pinned: Sequence[int]
+) -> float:
     """The objective of a solution at every n-th place, or inf where there is none."""
-    positions = problem.positions
     step = 4 * len(positions) // _COARSE + 1
-    some = sorted({*positions[::step], positions[-1], *problem.pinned})
-    rough = replace(problem.goal, tolerance=0.05)
-    found = _Problem.of(some, problem.cost, problem.fleet, problem.quick, rough, problem.pinned).solve()
+    some = sorted({*positions[::step], positions[-1], *pinned})
+    found = possible_cuts(some, cost, fleet, bound=bound, goal=replace(goal, tolerance=0.05), pinned=pinned)
     if found is None:
         return math.inf
-    return (found.bottleneck if problem.goal.objective == "throughput" else found.latency) * (1 + 1e-9)
+    return (found.bottleneck if goal.objective == "throughput" else found.latency) * (1 + 1e-9)
 
 
 def _every_cost(cost: Cost) -> Bound:
@@ -235,18 +207,20 @@ def _require_possible(positions: Sequence[int], fleet: Fleet, goal: Goal, pinned
             )
 
 
-def _impossible(problem: _Problem) -> PartitionError:
+def _impossible(
+    positions: Sequence[int], cost: Cost, fleet: Fleet, bound: Bound, goal: Goal, pinned: Sequence[int]
+) -> PartitionError:
     """What was asked for cannot be had: say what can."""
-    goal, fleet = problem.goal, problem.fleet
     free = Goal(at_least=goal.at_least, at_most=goal.at_most)
-    slowest = replace(problem, goal=free).solve()
+    slowest = possible_cuts(positions, cost, fleet, bound=bound, goal=free, pinned=pinned)
     if slowest is None:
+        most = goal.most(fleet, len(positions) - 1)
         return PartitionError(
-            f"no way to cut the model into {goal.at_least} to {problem.most} segments: each has a segment that is "
-            "impossible",
+            f"no way to cut the model into {goal.at_least} to {most} segments: each has a segment that is impossible",
             "A segment exceeds the device's memory or does not compile; allow more segments or unpin cuts.",
         )
-    quickest = replace(problem, goal=replace(free, objective="latency")).solve()
+    free = replace(free, objective="latency")
+    quickest = possible_cuts(positions, cost, fleet, bound=bound, goal=free, pinned=pinned)
     assert quickest is not None
     wanted = [
         f"{name} of at most {value * 1e3:.3f} ms"

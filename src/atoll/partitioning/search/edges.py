@@ -55,16 +55,16 @@ class Edges:
         head = np.concatenate(heads)
         order = np.argsort(head, kind="stable")
         value = np.maximum(np.concatenate(values, axis=1)[:, order], 0.0)
-        return cls._sorted(nodes, np.concatenate(tails)[order], head[order], value, np.isinf(value))
-
-    @classmethod
-    def _sorted(cls, nodes: int, tail: Ints, head: Ints, values: Floats, known: npt.NDArray[np.bool_]) -> Edges:
-        return cls(nodes, tail, head, values, known, np.flatnonzero(np.diff(head, prepend=-1)))
+        head = head[order]
+        starts = np.flatnonzero(np.diff(head, prepend=-1))
+        return cls(nodes, np.concatenate(tails)[order], head, value, np.isinf(value), starts)
 
     def below(self, limit: float) -> Edges:
         """Without the edges that cost more than ``limit`` on every kind of device (rounding errors aside)."""
         kept = np.flatnonzero(self.values.min(axis=0) <= limit * (1 + 1e-12))
-        return self._sorted(self.nodes, self.tail[kept], self.head[kept], self.values[:, kept], self.known[:, kept])
+        head = self.head[kept]
+        starts = np.flatnonzero(np.diff(head, prepend=-1))
+        return Edges(self.nodes, self.tail[kept], head, self.values[:, kept], self.known[:, kept], starts)
 
     def into(self, head: int) -> slice:
         """The edges that end in ``head``."""

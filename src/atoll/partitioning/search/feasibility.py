@@ -8,8 +8,7 @@ with the segment that leaves the few edges that overshoot; nothing but the numbe
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,74 +44,65 @@ class _Cheap:
         return zip(self.edges[row][kept][::-1].tolist(), self.heads[row][kept][::-1].tolist())
 
 
-class Decision:
-    """One question: is there a path whose edges, divided by their replicas, all cost less than ``limit``?"""
+def feasible_path(
+    edges: Edges, layers: list[list[Step]], limit: float, at_least: int
+) -> Generator[tuple[int, int], None, list[Taken] | None]:
+    """A path from the start whose edges, divided by their replicas, all cost less than ``limit``; None: there is none.
 
-    def __init__(
-        self, edges: Edges, layers: list[list[Step]], limit: float, at_least: int, ask: Callable[[int, int], float]
-    ) -> None:
-        """``ask(edge, kind)`` computes a cost that is not known yet."""
-        self._edges, self._layers, self._limit, self._ask = edges, layers, limit, ask
-        order = np.argsort(edges.tail, kind="stable")
-        uses = {(step.kind, step.replicas) for layer in layers for step in layer}
-        self._cheap = {(kind, r): _Cheap.of(edges, order, kind, limit * r) for kind, r in uses}
-        self._alive = self._reachable_from_end(at_least)
-
-    def path(self) -> list[Taken] | None:
-        """Such a path, from the start, or None when every path has an edge that costs ``limit`` or more."""
-        start = self._layers[0][0].source
-        return self._search(0, 0, start) if self._alive[0][start][0] else None
-
-    def _reachable_from_end(self, at_least: int) -> list[Flags]:
-        """By number of edges taken and state: the nodes from which the end may be reached, going by lower bounds."""
-        edges = self._edges
-        alive: list[Flags] = [{} for _ in range(len(self._layers) + 1)]
-        for count in range(len(self._layers), -1, -1):
-            states = {s.target for s in self._layers[count - 1]} if count else {self._layers[0][0].source}
-            final = ends(self._layers[count - 1]) if count else []
-            for state in states:
-                flags = np.zeros(edges.nodes, dtype=np.bool_)
-                flags[-1] = count >= at_least and state in final
-                alive[count][state] = flags
-            for step in self._layers[count] if count < len(self._layers) else ():
-                cheap = edges.values[step.kind] < self._limit * step.replicas
-                alive[count][step.source][edges.tail[cheap & alive[count + 1][step.target][edges.head]]] = True
-        return alive
-
-    def _search(self, node: int, count: int, state: State) -> list[Taken] | None:
-        """Depth first; the depth is the number of segments."""
-        edges = self._edges
-        if node == edges.nodes - 1:
-            return []
-        for step in (step for step in self._layers[count] if step.source == state):
-            alive = self._alive[count + 1][step.target]
-            limit = self._limit * step.replicas
-            values, known = edges.values[step.kind], edges.known[step.kind]
-            for edge, head in self._cheap[step.kind, step.replicas].longest_first(node, alive):
-                if not alive[head]:  # found out since
-                    continue
-                if (values[edge] if known[edge] else self._ask(edge, step.kind)) >= limit:
-                    continue
-                rest = self._search(head, count + 1, step.target)
-                if rest is not None:
-                    return [(node, head, step.kind, step.replicas), *rest]
-        self._alive[count][state][node] = False
-        return None
-
-
-_CLOSE = 1e-3
-"""Bounds this near each other (relatively) are not halved any more: most likely the upper one is the answer."""
-
-
-def least_bottleneck(
-    lower: float, upper: float, tolerance: float, decide: Callable[[float], float | None]
-) -> tuple[float, float]:
-    """Bisection for the least bottleneck; the bounds it ends with are equal, or within ``tolerance`` (a fraction).
-
-    ``decide(limit)`` returns a bottleneck below the limit that can be had, or None when there is none.
+    Each item is an (edge, kind) whose cost is not known yet: ``edges`` have to learn it before the next item.
     """
-    while upper > lower * (1 + tolerance):
-        limit = upper if math.isinf(upper) or upper - lower <= _CLOSE * upper else (lower + upper) / 2
-        found = decide(limit)
-        lower, upper = (limit, upper) if found is None else (lower, found)
-    return lower, upper
+    order = np.argsort(edges.tail, kind="stable")
+    uses = {(step.kind, step.replicas) for layer in layers for step in layer}
+    cheap = {(kind, r): _Cheap.of(edges, order, kind, limit * r) for kind, r in uses}
+    alive = _leading_to_the_end(edges, layers, limit, at_least)
+    start, end = layers[0][0].source, edges.nodes - 1
+    if not alive[0][start][0]:
+        return None
+    # What the path has reached so far: a node, the state of the fleet there, and the edges that are still to be tried.
+    reached = [(0, start, _onward(cheap, layers[0], alive[1], 0, start))]
+    path: list[Taken] = []
+    while reached:
+        node, state, onward = reached[-1]
+        count = len(path)
+        for edge, head, step in onward:
+            if not alive[count + 1][step.target][head]:  # found out since
+                continue
+            if not edges.known[step.kind, edge]:
+                yield edge, step.kind
+            if edges.values[step.kind, edge] < limit * step.replicas:
+                path.append((node, head, step.kind, step.replicas))
+                break
+        else:
+            alive[count][state][node] = False
+            reached.pop()
+            del path[-1:]
+            continue
+        if head == end:
+            return path
+        reached.append((head, step.target, _onward(cheap, layers[count + 1], alive[count + 2], head, step.target)))
+    return None
+
+
+def _onward(
+    cheap: Mapping[tuple[int, int], _Cheap], layer: list[Step], alive: Flags, node: int, state: State
+) -> Iterator[tuple[int, int, Step]]:
+    """The edges that may follow in a path which has reached a node, the longest first, with their heads and steps."""
+    for step in (step for step in layer if step.source == state):
+        for edge, head in cheap[step.kind, step.replicas].longest_first(node, alive[step.target]):
+            yield edge, head, step
+
+
+def _leading_to_the_end(edges: Edges, layers: list[list[Step]], limit: float, at_least: int) -> list[Flags]:
+    """By number of edges taken and state: the nodes from which the end may be reached, going by lower bounds."""
+    alive: list[Flags] = [{} for _ in range(len(layers) + 1)]
+    for count in range(len(layers), -1, -1):
+        states = {step.target for step in layers[count - 1]} if count else {layers[0][0].source}
+        final = ends(layers[count - 1]) if count else []
+        for state in states:
+            flags = np.zeros(edges.nodes, dtype=np.bool_)
+            flags[-1] = count >= at_least and state in final
+            alive[count][state] = flags
+        for step in layers[count] if count < len(layers) else ():
+            cheap = edges.values[step.kind] < limit * step.replicas
+            alive[count][step.source][edges.tail[cheap & alive[count + 1][step.target][edges.head]]] = True
+    return alive
