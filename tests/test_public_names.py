@@ -20,7 +20,7 @@ def test_the_public_names_are_these_and_exist() -> None:
         "__version__",
         "check",
         "classify",
-        "compile_model",
+        "compile",
         "inspect",
         "learn",
         "lease",

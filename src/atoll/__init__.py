@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from atoll.api.check import check
     from atoll.api.classify import classify
+    from atoll.api.compile import compile  # noqa: A004 - the command's name
     from atoll.api.inspect import inspect
     from atoll.api.learn import learn
     from atoll.api.partition import partition
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from atoll.errors import AtollError
     from atoll.model.tflite import read_model, write_model
     from atoll.pipeline import Pipeline, StageStats
-    from atoll.toolchain import compile_model
 
 __all__ = [
     "AtollError",
@@ -31,7 +31,7 @@ __all__ = [
     "__version__",
     "check",
     "classify",
-    "compile_model",
+    "compile",
     "inspect",
     "learn",
     "lease",
@@ -51,7 +51,7 @@ _HOMES = {
     "VirtualEdgeTpu": "device",
     "check": "api.check",
     "classify": "api.classify",
-    "compile_model": "toolchain",
+    "compile": "api.compile",
     "inspect": "api.inspect",
     "learn": "api.learn",
     "lease": "device",

@@ -11,6 +11,8 @@ class AtollError(Exception):
     """A failure the user can do something about: ``message`` says what broke, ``hint`` what to do."""
 
     exit_code = 1
+    model = ""
+    """Which of several models is at fault, where one of them alone is."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

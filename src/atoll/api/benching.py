@@ -76,8 +76,7 @@ class Models:
         label = stem.replace("/", "_")
         made = [self._scratch / segment_name(label, i, segments) for i in range(segments)]
         if not all(path.exists() for path in made):
-            _, compiled = toolchain.compile_model(self._source(stem, found[0]), segments, name=label)
-            toolchain.write_compiled(compiled, self._scratch)
+            toolchain.compile_model(self._source(stem, found[0]), segments, name=label).write(self._scratch)
         return made
 
     def _source(self, stem: str, wanted: Path) -> Model:

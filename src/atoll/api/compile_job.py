@@ -1,8 +1,7 @@
-"""File names and options → compiled files in a directory, by a child process that a time limit can end."""
+"""Models and options → compiled files in a directory, by a child process that a time limit can end."""
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import signal
 import sys
@@ -13,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from atoll import toolchain
 from atoll.compiler.external.report_text import log_text
+from atoll.compiler.interface import Attempt, CompileOptions
 from atoll.compiler.memory.order import OrderSearch
+from atoll.compiler.own_compiler import OwnCompiler
 from atoll.errors import (
     AtollError,
     CompilationTimeoutError,
@@ -30,34 +29,28 @@ from atoll.errors import (
 )
 from atoll.files import map_file, note_read, output_directory
 from atoll.model.graph import Model
-from atoll.model.subgraph import with_unique_names
-from atoll.model.tflite import read_model
-from atoll.partitioning import read_partition
-from atoll.reporting.compile_report import FileReport, file_report
+from atoll.model.load import ModelLike, load
+from atoll.partitioning.equal_parameters import equal_partition
+from atoll.partitioning.partition_file import read_partition
+from atoll.products.partition import Partition
+from atoll.reporting.file_report import FileReport, file_report
 from atoll.support import require_compilable
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to compile. ``stop_at`` is the option ``-i`` as it was written."""
+    """What our compiler is to compile, and where the files go."""
 
-    models: tuple[str, ...]
-    options: toolchain.CompileOptions
+    models: tuple[ModelLike, ...]
+    options: CompileOptions
+    cuts: int | str | Path | Partition = 1
+    """Where to cut the one model: into so many segments of equal parameter bytes, or as a partition says."""
     stop_at: str = ""
+    """The option ``-i`` as it was written."""
     directory: str = ""
-    """Where the files go; "" is the current directory."""
+    """"" is the current directory."""
     rates: tuple[float, ...] | None = None
     """How often each model runs, when the best order is to be searched."""
-    partition: str | None = None
-    """The file that says where to cut the one model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Invalid:
-    """A model that cannot be compiled at all, found before compilation starts."""
-
-    model: str
-    error: AtollError
 
 
 class Compilation:
@@ -67,19 +60,17 @@ class Compilation:
         self._job = job
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
-        self.invalid: Invalid | None = None
-        """Set when :meth:`wait` raises because of one of the models."""
-        self.attempts: list[toolchain.Attempt] = []
+        self.attempts: list[Attempt] = []
         self.orders: OrderSearch | None = None
-        for path in (*job.models, *([job.partition] if job.partition else [])):
-            note_read(path)  # the child reads them, this process writes
+        for source in (*job.models, job.cuts):
+            if isinstance(source, str | Path):
+                note_read(source)  # the child reads them, this process writes
         self._scratch = tempfile.TemporaryDirectory(prefix="atoll-")
         # Forking starts at once and shares what is loaded; where it does not exist a new interpreter is started.
         context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork")
         self._results, sender = context.Pipe(duplex=False)
         self._process = context.Process(target=_work, args=(job, self._scratch.name, sender), daemon=True)
         self._process.start()
-        _unwind_when_terminated()  # after the start: the child dies of SIGTERM
         sender.close()
 
     def __enter__(self) -> Compilation:
@@ -92,23 +83,20 @@ class Compilation:
         self._results.close()
         self._scratch.cleanup()
 
-    def wait(self, on_attempt: Callable[[toolchain.Attempt], object] = lambda _: None) -> tuple[FileReport, ...]:
+    def wait(self, on_attempt: Callable[[Attempt], object]) -> tuple[FileReport, ...]:
         """The reports of the files, which are in their directory now, all of them with their logs.
 
         Raises:
             CompilationTimeoutError: the time is over; nothing was written.
             CompilerFaultError: the compiler itself failed.
-            AtollError: whatever :func:`atoll.toolchain.compile_models` and reading and writing files raise.
+            AtollError: whatever :meth:`OwnCompiler.compile` and reading and writing files raise.
         """
         for message in self._messages():
-            if isinstance(message, toolchain.Attempt):
+            if isinstance(message, Attempt):
                 self.attempts.append(message)
                 on_attempt(message)
             elif isinstance(message, OrderSearch):
                 self.orders = message
-            elif isinstance(message, Invalid):
-                self.invalid = message
-                raise message.error
             elif isinstance(message, AtollError):
                 raise message
             elif isinstance(message, str):
@@ -145,19 +133,10 @@ class Compilation:
                 output.write(report.log, log_text(report.block(job.directory)))
 
 
-def _unwind_when_terminated() -> None:
-    """SIGTERM leaves through the contexts, so that the child and its files go."""
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + signal.SIGTERM)
-
-    with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us decides
-        signal.signal(signal.SIGTERM, leave)
-
-
 def _work(job: Job, scratch: str, results: Connection) -> None:
     """The child: Ctrl-C reaches the parent too, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does then
     try:
         results.send(_compile(job, scratch, results.send))
     except AtollError as error:
@@ -169,34 +148,43 @@ def _work(job: Job, scratch: str, results: Connection) -> None:
     results.close()
 
 
-def _compile(job: Job, scratch: str, send: Callable[[object], None]) -> tuple[FileReport, ...] | Invalid:
-    models: list[Model] = []
-    for path in job.models:
-        try:
-            models.append(read_model(path))
-            require_compilable(models[-1])
-        except (FileAccessError, InvalidModelError, UnsupportedModelError) as error:
-            return Invalid(path, error)
-    options = _with_stops(job.options, job.stop_at, models)
+def _compile(job: Job, scratch: str, send: Callable[[object], None]) -> tuple[FileReport, ...]:
+    models = [_loaded(source) for source in job.models]
+    compiler = OwnCompiler(_with_stops(job.options, job.stop_at, models))
     if job.rates is not None:
-        orders = toolchain.search_order(models, options, job.rates)
+        orders = compiler.best_order(models, job.rates)
         send(orders)
-        models = [models[i] for i in orders.best.models]
-        options = replace(options, stop_at=tuple(options.stop_at[i] for i in orders.best.models if options.stop_at))
-    partition = None
-    if job.partition is not None:
-        models = [replace(m, graphs=(with_unique_names(m.main), *m.graphs[1:])) for m in models]
-        partition = read_partition(job.partition, models[0].main).partition
-    _, compiled = toolchain.compile_models(models, options, send, partition)
-    paths = toolchain.write_compiled(compiled, scratch)
-    whole = len(compiled.segments) == len(models)
+        order, stop_at = orders.best.models, compiler.options.stop_at
+        models = [models[i] for i in order]
+        compiler = OwnCompiler(replace(compiler.options, stop_at=tuple(stop_at[i] for i in order if stop_at)))
+    partition = cut(models[0], job.cuts) if len(models) == 1 else None
+    compiled = compiler.compiled(models, partition, send)
+    paths = compiled.write(scratch)
+    whole = len(compiled.segments) == len(models) and not any(isinstance(source, Model) for source in job.models)
     return tuple(
         file_report(segment, path.stat().st_size, Path(segment.source.path).stat().st_size if whole else None)
         for segment, path in zip(compiled.segments, paths)
     )
 
 
-def _with_stops(options: toolchain.CompileOptions, text: str, models: Sequence[Model]) -> toolchain.CompileOptions:
+def _loaded(source: ModelLike) -> Model:
+    try:
+        model = load(source)
+        require_compilable(model)
+    except (FileAccessError, InvalidModelError, UnsupportedModelError) as error:
+        error.model = source.path if isinstance(source, Model) else str(source)
+        raise
+    return model
+
+
+def cut(model: Model, cuts: int | str | Path | Partition) -> Partition:
+    """Where :attr:`Job.cuts` cuts the model. Raises PartitionError, FileAccessError."""
+    if isinstance(cuts, Partition):
+        return cuts
+    return equal_partition(model.main, cuts) if isinstance(cuts, int) else read_partition(cuts, model.main).partition
+
+
+def _with_stops(options: CompileOptions, text: str, models: Sequence[Model]) -> CompileOptions:
     """The options with the tensors of ``-i`` in them: names with commas between, models with colons between.
 
     A name may hold a colon itself (``StatefulPartitionedCall:0``): the models' own names decide where one ends.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from atoll import toolchain
-from atoll.api.codegen import interface_difference
+from atoll.compiler.external.checking import interface_difference
+from atoll.compiler.interface import Compiler
 from atoll.device import EdgeTpu, RealEdgeTpu, VirtualEdgeTpu, make_interpreter
 from atoll.device.real.real_device import why_not
 from atoll.device.watch import PATIENCE_S, watched
@@ -46,17 +46,6 @@ SECONDS = 1.0
 RESUME = "What was measured is kept: run the same command again, and it goes on from there."
 
 
-class SegmentCompiler(Protocol):
-    """What compiles one file; :class:`atoll.compiler.external.command.CommandCompiler` is the other one."""
-
-    @property
-    def identity(self) -> str:
-        """Compiler, version and options."""
-
-    def compile(self, model: Path, directory: Path) -> Path:
-        """Compile a file into a directory; raises an AtollError when it cannot."""
-
-
 class Meter(Protocol):
     """What finds the seconds of one inference of a compiled file."""
 
@@ -74,22 +63,6 @@ class Meter(Protocol):
             DeviceError: the device cannot go on.
             AtollError: the file cannot be run.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class OwnCompiler:
-    """Our compiler, in this process. With a ``search_step`` it stops earlier and earlier where it fails."""
-
-    search_step: int = 0
-
-    @property
-    def identity(self) -> str:
-        return f"{toolchain.COMPILER} -k {self.search_step}"
-
-    def compile(self, model: Path, directory: Path) -> Path:
-        options = toolchain.CompileOptions(search_step=self.search_step)
-        _, compiled = toolchain.compile_models([read_model(model)], options)
-        return toolchain.write_compiled(compiled, directory)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +164,7 @@ class Measuring:
     def __init__(
         self,
         model: Model,
-        compiler: SegmentCompiler,
+        compiler: Compiler,
         meter: Meter,
         store: Store,
         scratch: Path,
@@ -268,7 +241,7 @@ class Measuring:
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             source = Path(folder, f"operators_{start}_to_{end - 1}.tflite")
             source.write_bytes(self.content(start, end))
-            compiled = self.compiler.compile(source, Path(folder))
+            compiled = self.compiler.compile_file(source, Path(folder))
             difference = interface_difference(read_model(source).main, read_model(compiled).main)
             if difference:
                 raise InvalidModelError(difference)

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from atoll.api.deploying import Deployment
+from atoll.compiler.deployment import Deployment
 from atoll.device import EdgeTpu, lease
 from atoll.device.base import BUSES
 from atoll.device.inventory import edge_tpus, fitting

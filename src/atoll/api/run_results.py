@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from atoll.api.deploying import Deployment, SegmentFile
 from atoll.api.run_options import Run, RunOptions, Tensors
 from atoll.api.run_segments import dealt, per_device
+from atoll.compiler.deployment import Deployment, SegmentFile
 from atoll.device import EdgeTpu
 from atoll.device.plain import plain_interpreter
 from atoll.errors import InvalidModelError

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from atoll.api.deploying import Deployment, SegmentFile
 from atoll.api.run_options import Run, RunOptions, Tensors
+from atoll.compiler.deployment import Deployment, SegmentFile
 from atoll.device import EdgeTpu, VirtualEdgeTpu, make_interpreter
 from atoll.device.real.runtime import PERFORMANCE
 from atoll.model.graph import Model

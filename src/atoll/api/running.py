@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from atoll import toolchain
-from atoll.api.deploying import Deployment, deploy
 from atoll.api.run_devices import leased, usable_devices
 from atoll.api.run_options import Run, RunOptions, Tensors
 from atoll.api.run_results import compare_with_whole, run_report
 from atoll.api.run_segments import run_segments
+from atoll.compiler.deployment import Deployment
 from atoll.errors import UsageError, VerificationError
 from atoll.model.graph import Model
 from atoll.reporting.run_report import RunReport
@@ -29,11 +29,11 @@ def run_pipeline(
     ``inputs`` gives at least ``options.inferences`` sets by tensor name.
 
     Raises:
-        AtollError: as :func:`atoll.toolchain.compile_models`; and DeviceError, InputError, OutputError, PipelineError.
+        AtollError: as :func:`atoll.toolchain.deploy`; and DeviceError, InputError, OutputError, PipelineError.
         VerificationError: an output differs.
     """
-    model = toolchain.named(model)
-    deployment = deploy(model, toolchain.equal_partition(model.main, tpus), segments_dir)
+    model = toolchain.load(model)
+    deployment = toolchain.deploy(model, toolchain.equal_partition(model.main, tpus), segments_dir)
     return run_deployment(deployment, model, inputs, options, on_result)
 
 

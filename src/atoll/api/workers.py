@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll import toolchain
-from atoll.api.codegen import choose_codegen, vendor_compile
+from atoll.compiler.choosing import choose_compiler
 from atoll.device import EdgeTpu, Lease, lease, make_interpreter
 from atoll.device.inventory import edge_tpus, fitting
 from atoll.device.leasing.lease import patience
@@ -131,11 +131,9 @@ def _compiled_files(model: Model, segments: int, devices: Sequence[EdgeTpu], dir
             "real and virtual devices are chosen together, and a model is compiled for one kind",
             "Name devices of one kind, or compile the model first.",
         )
-    compiler = choose_codegen("vendor" if any(real) else "virtual", None, any(real))
-    if compiler is None:
-        return toolchain.write_compiled(toolchain.compile_model(model, segments, name="model")[1], directory)
+    compiler = choose_compiler("vendor" if any(real) else "virtual", real_devices=any(real))
     unique = named(replace(model, path="model"))
-    return vendor_compile(unique, toolchain.equal_partition(unique.main, segments), compiler, directory).paths
+    return list(compiler.compile([unique], directory, toolchain.equal_partition(unique.main, segments)).paths)
 
 
 def _invoking(interpreter: Any) -> Invoke:

@@ -44,7 +44,7 @@ def command(as_json: bool) -> None:
 
 def _compiler() -> Check:
     """The vendor's compiler, without which real devices run only files that were compiled elsewhere."""
-    from atoll.compiler.external import INSTALL, find_compiler
+    from atoll.compiler.external.installed import INSTALL, find_compiler
     from atoll.device.doctor import Check
     from atoll.device.real import sysfs
     from atoll.errors import AtollError

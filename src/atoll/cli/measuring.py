@@ -17,7 +17,8 @@ from atoll.cli.options import OUTPUT_FILE
 from atoll.errors import UsageError
 
 if TYPE_CHECKING:
-    from atoll.api.measuring import Look, Measuring, Meter, SegmentCompiler
+    from atoll.api.measuring import Look, Measuring, Meter
+    from atoll.compiler.interface import Compiler
     from atoll.device import EdgeTpu
     from atoll.hardware.host import Target
     from atoll.model.graph import Model
@@ -103,35 +104,33 @@ def choose_devices(spec: str | None, kinds: Sequence[str] = ("pci", "usb")) -> S
     return [item for item in found if (item.virtual, item.bus) == (found[0].virtual, found[0].bus)]
 
 
-def choose_compiler(path: str | None, devices: Sequence[EdgeTpu], seconds: int, step: int = 0) -> SegmentCompiler:
+def choose_compiler(path: str | None, devices: Sequence[EdgeTpu], seconds: int, step: int = 0) -> Compiler:
     """The compiler that is named, or ours; for real devices the vendor's that is installed.
 
     Raises:
         CompilerMissingError, CompilerInvalidError: it is not there, or is none.
     """
-    from atoll.api.measuring import OwnCompiler
-    from atoll.compiler.external import find_compiler
-    from atoll.compiler.external.command import find_command
-    from atoll.compiler.external.vendor_compiler import INSTALL
+    from atoll.compiler.choosing import choose_compiler as choose
+    from atoll.compiler.interface import CompileOptions
     from atoll.errors import CompilerMissingError
 
-    if path is None and (not devices or devices[0].virtual):
-        return OwnCompiler(step)
-    if path is None:
-        vendors = find_compiler()
-        if vendors is None:
-            raise CompilerMissingError(
-                f"{devices[0].path} runs only what the vendor's compiler made, and that is not installed",
-                f"{INSTALL} --device {MODEL} uses the timing model instead.",
-            )
-        path = vendors.path
-    return find_command(path, step, seconds)
+    real = bool(devices) and not devices[0].virtual
+    options = CompileOptions(search_step=step, seconds=seconds)
+    try:
+        return choose("vendor" if real else "auto", path, real_devices=real, options=options, any_program=True)
+    except CompilerMissingError as error:
+        if path is not None:
+            raise
+        raise CompilerMissingError(
+            f"{devices[0].path} runs only what the vendor's compiler made, and that is not installed",
+            f"{error.hint} --device {MODEL} uses the timing model instead.",
+        ) from error
 
 
 @contextmanager
 def measuring(
     model: Model,
-    compiler: SegmentCompiler,
+    compiler: Compiler,
     devices: Sequence[EdgeTpu],
     host: Target,
     store: str | None,

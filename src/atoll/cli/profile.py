@@ -235,7 +235,7 @@ def _compiled_file(path: str | Path) -> Iterator[Path]:
         yield Path(path)
         return
     with tempfile.TemporaryDirectory(prefix="atoll-") as folder:
-        yield toolchain.write_compiled(toolchain.compile_model(model)[1], folder)[0]
+        yield toolchain.compile_model(model).write(folder)[0]
 
 
 def _workloads(path: str | Path, original: str | Path | None, tpus: int) -> list[Workload]:
@@ -251,8 +251,7 @@ def _workloads(path: str | Path, original: str | Path | None, tpus: int) -> list
         return [workload(path, original)]
     if original is not None:
         raise UsageError(f"{path} is not compiled, so it has no original", "Leave --original out.")
-    _, compiled = toolchain.compile_models([model], toolchain.CompileOptions(segments=tpus))
-    return [workload(segment) for segment in compiled.segments]
+    return [workload(segment) for segment in toolchain.compile_model(model, tpus).segments]
 
 
 def _show(profile: Profile) -> None:

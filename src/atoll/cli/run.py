@@ -19,7 +19,7 @@ from atoll.hardware.buses import BUSES as TARGETS
 from atoll.hardware.host import host_of as load_host
 
 if TYPE_CHECKING:
-    from atoll.api.deploying import Deployment
+    from atoll.compiler.deployment import Deployment
     from atoll.hardware.host import Target
     from atoll.model.graph import Model
     from atoll.pipeline import Pipeline
@@ -110,8 +110,8 @@ def command(
     from atoll.api.running import RunOptions, run_deployment
     from atoll.pipeline.monitoring.trace import Trace
     from atoll.products.inputs import random_inputs, read_inputs
+    from atoll.products.partition import EQUAL_PARAMETERS
     from atoll.reporting.run_report import columns, proof, rows
-    from atoll.toolchain import EQUAL_PARAMETERS
 
     with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
         with progress(f"compiling {', '.join(models)}", quiet=quiet):
@@ -167,7 +167,7 @@ class _Plan:
     def carry_out(self, paths: tuple[str, ...]) -> tuple[Deployment, Model | None]:
         """The deployment, and the uncut model to compare with, if it is there."""
         from atoll import toolchain
-        from atoll.api.deploying import deployed
+        from atoll.compiler.deployment import deployed
         from atoll.model import is_compiled
 
         first = toolchain.load(paths[0])
@@ -192,8 +192,7 @@ class _Plan:
 
     def _compile(self, model: Model) -> Deployment:
         from atoll import toolchain
-        from atoll.api.codegen import choose_codegen
-        from atoll.api.deploying import deploy
+        from atoll.compiler.choosing import choose_compiler
         from atoll.device.inventory import edge_tpus, fitting
         from atoll.partitioning import read_partition
         from atoll.support import require_compilable
@@ -210,8 +209,8 @@ class _Plan:
             partition, replicas, kinds = file.partition, file.replicas, file.devices
         found = [device for choice in self.devices for device in fitting(choice)] if self.devices else edge_tpus()
         real = any(not device.virtual for device in found)
-        by = choose_codegen(self.codegen, self.compiler, real, logging.getLogger("atoll").info)
-        return deploy(model, partition, self.directory, by, replicas, kinds)
+        by = choose_compiler(self.codegen, self.compiler, real_devices=real, on_message=logging.getLogger("atoll").info)
+        return toolchain.deploy(model, partition, self.directory, by, replicas, kinds)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from atoll.errors import PartitionError
 from atoll.model.graph import Graph
-from atoll.products.partition import legal_cuts
+from atoll.products.partition import EQUAL_PARAMETERS, Partition, legal_cuts, partition_at
 
 
 def parameter_bytes(graph: Graph) -> tuple[int, ...]:
     """Bytes of constants that each operator reads, as they are stored in the ``.tflite`` file."""
     return tuple(graph.constant_bytes(operator) for operator in graph.operators)
+
+
+def equal_partition(graph: Graph, segments: int) -> Partition:
+    """Segments of about equal parameter bytes; tensor names must be unique. Raises as :func:`equal_parameters`."""
+    return partition_at(graph, equal_parameters(graph, segments), EQUAL_PARAMETERS)
 
 
 def equal_parameters(graph: Graph, segments: int) -> tuple[int, ...]:

@@ -1,149 +1,193 @@
-"""Compiled segments → what people and programs want to know of each file, operator by operator."""
+"""What ``atoll compile`` says: the files, what of each runs on the Edge TPU, and why not the rest."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from atoll.compiler.emit import CompiledSegment
-from atoll.compiler.external.report_text import VendorBlock
-from atoll.findings import Finding
-from atoll.model.tflite import model_bytes
-from atoll.support.operator_rows import OperatorRow, vendor_rows
+from atoll.compiler.interface import Attempt
+from atoll.compiler.memory.order import OrderSearch
+from atoll.products.result import Result, plain
+from atoll.products.table import Column, Table, Value
+from atoll.products.units import size
+from atoll.reporting.file_report import FileReport
 
+if TYPE_CHECKING:
+    from atoll.compiler.external.agreement import Agreement
 
-@dataclass(frozen=True, slots=True)
-class OperatorReport:
-    """One operator: where it runs, and where its parameters lie."""
-
-    index: int
-    kind: str
-    name: str
-    """Its first output."""
-    on_tpu: bool
-    status: str
-    """The vendor's status string."""
-    parameter_bytes: int
-    parameter_rows: int
-    """Rows of 256 bytes of on-chip memory."""
-    placement: str
-    """``on-chip``, ``off-chip`` (sent with every inference), or empty: no parameters on the Edge TPU."""
-    tiles: tuple[int, ...]
-    findings: tuple[Finding, ...]
-    """Every reason why it stays on the CPU."""
+_SHOWN_ORDERS = 24
+_LISTED_ORDERS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class FileReport:
-    """One compiled file; bytes."""
+@dataclass(frozen=True, slots=True, repr=False)
+class CompileReport(Result):
+    """What ``atoll compile`` says about its files."""
 
-    input: str
-    """The model as it was named, or the segment of it."""
-    output: str
-    """File name."""
-    input_bytes: int
-    output_bytes: int
-    on_chip_bytes: int
-    remaining_bytes: int
-    off_chip_bytes: int
-    subgraphs: int
-    """Custom operators for the Edge TPU."""
-    runtime: int
-    """The oldest Edge TPU runtime that can run it."""
-    milliseconds: int
-    rows: tuple[OperatorRow, ...]
-    """The vendor's table."""
-    operators: tuple[OperatorReport, ...]
+    schema: ClassVar[str] = "compile/2"
 
-    @property
-    def log(self) -> str:
-        """Name of the log file."""
-        return self.output.removesuffix(".tflite") + ".log"
+    models: tuple[str, ...]
+    """In the order in which they were given."""
+    directory: str
+    """Where the files are; "" is the current directory."""
+    compiler: str
+    """Its name and version."""
+    compiler_path: str
+    """Of the vendor's; "" of ours."""
+    virtual: bool
+    """Whether the files are for virtual devices only."""
+    default_runtime: int
+    """What the compiler's files need unless another is asked for."""
+    files: tuple[FileReport, ...]
+    """One per segment, or one per co-compiled model, in the order of compilation."""
+    attempts: tuple[Attempt, ...] = ()
+    """Of the search for a compilation that succeeds: each when it began, and again when it failed."""
+    orders: OrderSearch | None = None
+    """The orders of co-compiled models that were tried."""
+    agreements: tuple[Agreement, ...] = ()
+    """What the vendor's compiler says of each file, beside our prediction."""
 
-    def block(self, directory: str) -> VendorBlock:
-        """The vendor's report of it, the files being in ``directory`` ("" for the current one)."""
-        return VendorBlock(
-            input_model=self.input,
-            input_bytes=self.input_bytes,
-            output_model=joined(directory, self.output),
-            output_bytes=self.output_bytes,
-            on_chip_used=self.on_chip_bytes,
-            on_chip_remaining=self.remaining_bytes,
-            off_chip_used=self.off_chip_bytes,
-            subgraphs=self.subgraphs,
-            operators=self.rows,
-            operation_log=joined(directory, self.log),
-        )
+    def answer(self) -> tuple[str, ...]:
+        """How much runs on the Edge TPU, and where its parameters lie."""
+        mapped, total = sum(f.mapped_operators for f in self.files), sum(f.total_operators for f in self.files)
+        on_chip, off_chip = sum(f.on_chip_bytes for f in self.files), sum(f.off_chip_bytes for f in self.files)
+        sentences = [
+            f"{mapped} of {total} operators run on the Edge TPU; {size(on_chip)} of parameters on-chip, "
+            f"{size(off_chip) if off_chip else '0'} off-chip."
+        ]
+        if self.agreements:
+            from atoll.compiler.external.agreement import sentences as agreeing
+
+            sentences += agreeing(self.agreements)
+        if self.orders is not None:
+            proof = "the true optimum" if self.orders.exhaustive else "the best found; there are too many to try all"
+            sentences.append(f"Compiled in the first order below: {proof}.")
+        return (*sentences, *self._hints())
+
+    def tables(self) -> tuple[Table, ...]:
+        """The files; the orders that were tried; the reasons of operators that stay on the CPU."""
+        if self.agreements:
+            from atoll.reporting.agreement_table import agreement_table
+
+            found = [agreement_table(self.agreements)]
+        else:
+            found = [_files_table(self.files, len(self.files) > len(self.models))]
+        if self.orders is not None:
+            found.append(_orders_table(self.models, self.orders))
+        reasons = _reasons_table(self.files)
+        return (*found, reasons) if reasons.rows else tuple(found)
+
+    def basis(self) -> tuple[str, ...]:
+        """Who compiled, for which devices, and what was tried before."""
+        failed = [
+            f"Stopping after {attempt.operators} operators failed: {attempt.failure.message}"
+            for attempt in self.attempts
+            if attempt.failure is not None
+        ]
+        left_out = len(self.orders.orders) - _SHOWN_ORDERS if self.orders is not None else 0
+        more = [f"{left_out} more orders stream as much or more."] if left_out > 0 else []
+        whom = "virtual Edge TPUs; real ones need the vendor's compiler" if self.virtual else "real Edge TPUs"
+        ours = " Operators and reasons are those of our prediction." if self.agreements else ""
+        return (*failed, *more, f"Compiled by {self.compiler}, for {whom}.{ours}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field; of the attempts, those that failed and the last one."""
+        fields = Result.to_dict(self)
+        fields["files"] = [{**plain(file), "log": file.log} for file in self.files]
+        failed = {(each.segment, each.operators) for each in self.attempts if each.failure is not None}
+        fields["attempts"] = [
+            {
+                "segment": each.segment,
+                "operators": each.operators,
+                "tensors": list(each.tensors),
+                "failure": each.failure and each.failure.message,
+            }
+            for each in self.attempts
+            if each.failure is not None or (each.segment, each.operators) not in failed
+        ]
+        if self.orders is not None:
+            fields["orders"] = {
+                "exhaustive": self.orders.exhaustive,
+                "tried": len(self.orders.orders),
+                "orders": [
+                    {**plain(order), "models": [self.models[i] for i in order.models]}
+                    for order in self.orders.orders[:_LISTED_ORDERS]
+                ],
+            }
+        return fields
+
+    def _hints(self) -> Iterator[str]:
+        """What would make the result better."""
+        for file in self.files:
+            if not file.subgraphs:
+                yield f"Nothing of {file.input} runs on the Edge TPU; see the reasons below."
+            elif len(self.files) == 1 and file.streams:
+                capacity = file.on_chip_bytes + file.remaining_bytes
+                count = max(2, -(-(file.on_chip_bytes + file.off_chip_bytes) // max(1, capacity)))
+                yield (
+                    f"{size(file.off_chip_bytes)} of parameters are sent with every inference. With {count} or more "
+                    f"Edge TPUs they might all stay on the chips: --segments {count}"
+                )
+            elif file.runtime > self.default_runtime:
+                yield f"{file.output} needs Edge TPU runtime {file.runtime}."
+        streaming = [file.output for file in self.files if file.off_chip_bytes]
+        if len(self.files) > 1 and streaming:
+            yield f"Parameters of {', '.join(streaming)} are sent with every inference."
 
 
-def joined(directory: str, name: str) -> str:
-    """The path as the vendor prints it: ``-o .`` gives ``./name``."""
-    return f"{directory.rstrip('/') if directory != '/' else ''}/{name}" if directory else name
-
-
-def file_report(segment: CompiledSegment, output_bytes: int, input_bytes: int | None = None) -> FileReport:
-    """``input_bytes``: size of the file that was compiled; None for a segment, which never was a file."""
-    source = segment.name.removesuffix("_edgetpu.tflite") + ".tflite"
-    return FileReport(
-        input=source if input_bytes is None else segment.source.path,
-        output=segment.name,
-        input_bytes=len(model_bytes(segment.source)) if input_bytes is None else input_bytes,
-        output_bytes=output_bytes,
-        on_chip_bytes=segment.on_chip_bytes,
-        remaining_bytes=segment.remaining_bytes,
-        off_chip_bytes=segment.off_chip_bytes,
-        subgraphs=len(segment.regions),
-        runtime=segment.mapping.runtime,
-        milliseconds=round(segment.seconds * 1e3),
-        rows=vendor_rows(segment.source.main, segment.mapping.statuses),
-        operators=tuple(_operators(segment)),
+def _files_table(files: tuple[FileReport, ...], cut: bool) -> Table:
+    columns = (
+        Column("segment", "number"),
+        Column("file", "name"),
+        Column("operators", "number", importance=1),
+        Column("on TPU", "number"),
+        Column("on-chip", "bytes"),
+        Column("remaining", "bytes", importance=2),
+        Column("off-chip", "bytes"),
+        Column("runtime", "number", importance=3),
+        Column("size", "bytes", importance=4),
     )
-
-
-def _operators(segment: CompiledSegment) -> Iterable[OperatorReport]:
-    graph, mapping = segment.source.main, segment.mapping
-    planned = {item.layer.operator: item for item in segment.memory.layers}
-    for index, operator in enumerate(graph.operators):
-        plan = planned.get(index)
-        yield OperatorReport(
-            index=index,
-            kind=operator.name,
-            name=graph.tensors[operator.outputs[0]].name if operator.outputs else "",
-            on_tpu=not mapping.findings[index],
-            status=mapping.statuses[index],
-            parameter_bytes=plan.layer.nbytes if plan else 0,
-            parameter_rows=plan.layer.rows if plan else 0,
-            placement="" if plan is None else "on-chip" if plan.cached else "off-chip",
-            tiles=tuple(sorted({place[0] for place in plan.placements})) if plan else (),
-            findings=mapping.findings[index],
+    rows = [
+        (
+            number if cut else None,
+            file.output,
+            file.total_operators,
+            file.mapped_operators,
+            file.on_chip_bytes,
+            file.remaining_bytes,
+            file.off_chip_bytes,
+            file.runtime if file.subgraphs else None,
+            file.output_bytes,
         )
+        for number, file in enumerate(files)
+    ]
+    return Table.of(columns, rows, "Files")
 
 
-CSV_COLUMNS = (
-    "file", "operator", "kind", "name", "device", "status", "parameter_bytes", "parameter_rows", "placement", "tiles",
-    "why", "remedy",
-)  # fmt: skip
+def _orders_table(models: tuple[str, ...], orders: OrderSearch) -> Table:
+    names = [Path(model).name.removesuffix(".tflite") for model in models]
+    columns = (Column("order"), Column("on-chip"), Column("off-chip"), Column("streamed per second", "bytes"))
+    rows: list[tuple[Value, ...]] = [
+        (
+            " ".join(names[i] for i in order.models),
+            " ".join(size(order.cached[i]) for i in order.models),
+            " ".join(size(order.streamed[i]) for i in order.models),
+            round(order.cost),
+        )
+        for order in orders.orders[:_SHOWN_ORDERS]
+    ]
+    return Table.of(columns, rows, "Orders of the models")
 
 
-def operators_csv(files: Iterable[FileReport]) -> str:
-    """One row per operator of every file, with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for file in files:
-        for item in file.operators:
-            device, tiles = "Edge TPU" if item.on_tpu else "CPU", " ".join(map(str, item.tiles))
-            why, remedy = (" ".join(getattr(f, name) for f in item.findings) for name in ("why", "remedy"))
-            writer.writerow(
-                (file.output, item.index, item.kind, item.name, device, item.status, item.parameter_bytes,
-                 item.parameter_rows, item.placement, tiles, why, remedy)
-            )  # fmt: skip
-    return text.getvalue()
-
-
-def base_name(path: str) -> str:
-    """The model's name without directory and ending."""
-    return PurePath(path).name.removesuffix(".tflite")
+def _reasons_table(files: tuple[FileReport, ...]) -> Table:
+    """Every rule that keeps operators on the CPU, with the first operator that it speaks of."""
+    findings = [finding for file in files for item in file.operators for finding in item.findings]
+    first = {finding.rule: finding for finding in reversed(findings)}
+    counts = Counter(finding.rule for finding in findings)
+    columns = (Column("operator", "name"), Column("why"), Column("what to do"), Column("more like it", "number"))
+    rows = [
+        (first[rule].where, first[rule].why, first[rule].remedy, count - 1 or None) for rule, count in counts.items()
+    ]
+    return Table.of(columns, rows, "Why operators stay on the CPU", records=True)

@@ -5,13 +5,15 @@ Standard output is the vendor's; what only atoll knows (the reason, and what to 
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
 import click
 
-from atoll.api.compile_job import Compilation, Job
+from atoll.api.compile import compile  # noqa: A004 - the command's name
 from atoll.compiler.external import report_text as vendor
+from atoll.compiler.interface import Attempt
 from atoll.errors import (
     INTERRUPTED,
     AtollError,
@@ -24,7 +26,6 @@ from atoll.errors import (
 )
 from atoll.files import one_command
 from atoll.hardware.generations import DEFAULT
-from atoll.toolchain import Attempt, CompileOptions
 
 HELP = f"""{vendor.VERSION}
 
@@ -73,6 +74,8 @@ _PARAMETERS: list[click.Parameter] = [
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with the vendor's status: 0 when it compiled, 1 when it did not."""
+    # Leave through the contexts, so that the child and its files go.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -124,28 +127,32 @@ def _run(
         raise UsageError("no model is given", "Name one or more .tflite files.")
     _require_compatible(models, stop_at, segments, search)
     click.echo(vendor.VERSION)
-    options = CompileOptions(
-        segments=segments or 1,
-        min_runtime=min_runtime,
-        all_regions=all_regions,
-        search_step=step if search else 0,
-    )
+    attempts: list[Attempt] = []
     transcript = _Transcript(timeout, show_operations, step if search else 0)
-    with Compilation(Job(models, options, stop_at, directory), timeout) as compilation:
-        try:
-            reports = compilation.wait()
-        except UsageError:
-            raise
-        except AtollError as error:
-            invalid = compilation.invalid.model if compilation.invalid else None
-            click.echo("\n".join(transcript.failed(compilation.attempts, error, invalid)))
-            raise
-    groups = [[report] for report in reports] if len(models) == 1 else [list(reports)]
+    try:
+        report = compile(
+            models,
+            output_dir=directory,
+            segments=segments,
+            min_runtime=min_runtime,
+            all_regions=all_regions,
+            stop_at=stop_at,
+            search=search,
+            search_step=step,
+            timeout=timeout,
+            codegen="virtual",
+            on_attempt=attempts.append,
+        )
+    except UsageError:
+        raise
+    except AtollError as error:
+        click.echo("\n".join(transcript.failed(attempts, error)))
+        raise
+    groups = [[file] for file in report.files] if len(models) == 1 else [list(report.files)]
     for number, group in enumerate(groups):
-        attempts = [attempt for attempt in compilation.attempts if attempt.segment == number]
-        blocks = [report.block(directory) for report in group]
-        milliseconds = max(report.milliseconds for report in group)
-        click.echo("\n".join(transcript.succeeded(attempts, blocks, milliseconds)))
+        own = [attempt for attempt in attempts if attempt.segment == number]
+        blocks = [file.block(directory) for file in group]
+        click.echo("\n".join(transcript.succeeded(own, blocks, max(file.milliseconds for file in group))))
     return 0
 
 
@@ -179,20 +186,20 @@ class _Transcript:
             vendor.SUCCEEDED,
         ]
 
-    def failed(self, attempts: Sequence[Attempt], error: AtollError, invalid: str | None) -> list[str]:
+    def failed(self, attempts: Sequence[Attempt], error: AtollError) -> list[str]:
         if isinstance(error, CompilerFaultError):
             return [*self._attempts(attempts), vendor.ABORTED]
         if isinstance(error, CompilationTimeoutError):
             return [*self._attempts(attempts), vendor.TIMEOUT, vendor.FAILED]
         if isinstance(error, DynamicShapeError):
             return [self._timer, *vendor.DYNAMIC_LINES, vendor.WITHIN_TIMEOUT, vendor.FAILED]
-        if invalid is not None:
+        if error.model:
             reason = "Model could not be parsed"
             if isinstance(error, NotQuantizedError):
                 reason = "Model not quantized"
             elif not isinstance(error, InvalidModelError):
                 reason = error.message
-            return [f"Invalid model: {invalid}", reason]
+            return [f"Invalid model: {error.model}", reason]
         if attempts and attempts[-1].failure is error:  # the last attempt says it all
             return self._attempts(attempts)
         return [*self._attempts(attempts), *_failure_lines(error)]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atoll.compiler.memory import ModelPlan
+from atoll.files import output_directory
 from atoll.model.dump import dump
 from atoll.model.graph import Model
+from atoll.model.tflite import model_bytes
 from atoll.support.regions import Regions
 
 
@@ -53,6 +55,11 @@ class Compiled:
 
     segments: tuple[CompiledSegment, ...]
     token: int
+
+    def write(self, directory: str | Path) -> tuple[Path, ...]:
+        """Write every file into ``directory``, all of them or none. Raises :class:`OutputError`."""
+        with output_directory(directory) as output:
+            return tuple(output.write(segment.name, model_bytes(segment.model)) for segment in self.segments)
 
 
 def segment_name(model_name: str, index: int, count: int) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from atoll.compiler.emit import CompiledSegment
-from atoll.compiler.external.report_parser import ParsedModel, Size
+from atoll.compiler.emit.compiled_segment import CompiledSegment
 from atoll.products.units import size
 from atoll.support.operator_rows import OperatorRow, vendor_rows
 from atoll.support.operators import Status
+
+if TYPE_CHECKING:  # most read no report: the parser's patterns take a while
+    from atoll.compiler.external.report_parser import ParsedModel, Size
 
 
 @dataclass(frozen=True, slots=True)

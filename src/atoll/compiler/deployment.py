@@ -1,22 +1,20 @@
-"""A model and its cuts, or compiled files → :class:`Deployment`: one file per segment, ready for its devices."""
+"""Compiled files → :class:`Deployment`: one file per segment, ready for its devices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atoll import toolchain
-from atoll.api.codegen import vendor_compile
-from atoll.compiler.emit import CompiledSegment
-from atoll.compiler.external import VendorCompiler
+from atoll.compiler.emit import CompiledSegment, segment_name
 from atoll.compiler.external.agreement import Agreement, predicted_figures
 from atoll.compiler.inspection import inspect_model
+from atoll.compiler.interface import CompiledFiles
 from atoll.compiler.package_format import VIRTUAL_CHIP, read_package
-from atoll.errors import DeviceError, UsageError
+from atoll.errors import DeviceError, FileMissingError, UsageError
 from atoll.model import CUSTOM_OP, Graph, Model, Tensor, is_compiled
 from atoll.model.tflite import read_model
-from atoll.partitioning import Partition
+from atoll.products.partition import Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,45 +54,47 @@ class Deployment:
 
     @property
     def devices(self) -> int:
+        """How many it takes."""
         return sum(segment.replicas for segment in self.segments)
 
 
-def deploy(
+def deployment(
+    files: CompiledFiles,
     model: Model,
     partition: Partition,
-    directory: str | Path,
-    compiler: VendorCompiler | None = None,
     replicas: Sequence[int] = (),
     kinds: Sequence[str] = (),
-    on_segment: Callable[[int], object] = int,
 ) -> Deployment:
-    """Compile every segment of ``model`` into ``directory``, by the vendor's compiler or (None) our own.
+    """The compiled segments of a model that was cut as ``partition`` says.
 
     ``replicas`` and ``kinds`` say, per segment, how many devices run it and of which kind (default: one, any).
-    Raises as :func:`atoll.toolchain.compile_models` and :func:`atoll.api.codegen.vendor_compile`.
     """
-    counts = replicas or [1] * len(partition.segments)
-    agreements: tuple[Agreement, ...] = ()
-    if compiler is None:
-        _, compiled = toolchain.compile_models([model], partition=partition)
-        paths, segments = toolchain.write_compiled(compiled, directory), compiled.segments
-    else:
-        made = vendor_compile(model, partition, compiler, directory, on_segment=on_segment)
-        paths, segments, agreements = made.paths, made.predicted, made.segments
+    count = len(files.segments)
+    agreements = files.agreements or [None] * count
+    each = zip(files.paths, files.segments, agreements, replicas or [1] * count, kinds or ["any"] * count)
     return Deployment(
         name=model.path,
         segments=tuple(
-            SegmentFile(path, *_figures(segment, agreement), *_bytes(segment.source.main), count, kind, segment)
-            for path, segment, agreement, count, kind in zip(
-                paths, segments, agreements or [None] * len(segments), counts, kinds or ["any"] * len(segments)
-            )
+            SegmentFile(path, *_figures(segment, said), *interface_bytes(segment.source.main), number, kind, segment)
+            for path, segment, said, number, kind in each
         ),
-        interface=_interface(model.main),
+        interface=interface(model.main),
         strategy=partition.strategy,
-        compiler=toolchain.COMPILER if compiler is None else f"the vendor's compiler {compiler.version}",
-        virtual=compiler is None,
-        agreements=agreements,
+        compiler=files.compiler,
+        virtual=files.virtual,
+        agreements=files.agreements,
     )
+
+
+def _figures(segment: CompiledSegment, agreement: Agreement | None) -> tuple[int, int, int, int]:
+    """Operators, mapped ones, bytes on and off chip: as the vendor's compiler says, where it does."""
+    ours = predicted_figures(segment)
+    said = agreement.vendor if agreement is not None else ours
+    names = ("operators", "mapped_operators", "on_chip_bytes", "off_chip_bytes")
+    operators, mapped, on_chip, off_chip = (
+        getattr(said if getattr(said, name) is not None else ours, name) for name in names
+    )
+    return operators, mapped, on_chip, off_chip
 
 
 def deployed(paths: Sequence[str | Path], original: Model | None = None) -> Deployment:
@@ -135,26 +135,17 @@ def _segment(path: Path, model: Model) -> SegmentFile:
         len(regions),
         sum(region.cached_bytes for region in regions),
         sum(region.streamed_bytes for region in regions),
-        *_bytes(model.main),
+        *interface_bytes(model.main),
     )
 
 
-def _figures(segment: CompiledSegment, agreement: Agreement | None) -> tuple[int, int, int, int]:
-    """Operators, mapped ones, bytes on and off chip: as the vendor's compiler says, where it does."""
-    ours = predicted_figures(segment)
-    said = agreement.vendor if agreement is not None else ours
-    names = ("operators", "mapped_operators", "on_chip_bytes", "off_chip_bytes")
-    operators, mapped, on_chip, off_chip = (
-        getattr(said if getattr(said, name) is not None else ours, name) for name in names
-    )
-    return operators, mapped, on_chip, off_chip
-
-
-def _bytes(graph: Graph) -> tuple[int, int]:
+def interface_bytes(graph: Graph) -> tuple[int, int]:
+    """What one inference takes and gives."""
     return sum(graph.tensors[i].nbytes for i in graph.inputs), sum(graph.tensors[i].nbytes for i in graph.outputs)
 
 
-def _interface(graph: Graph) -> Graph:
+def interface(graph: Graph) -> Graph:
+    """What goes in and comes out, without operators."""
     return _graph([graph.tensors[i] for i in graph.inputs], [graph.tensors[i] for i in graph.outputs])
 
 
@@ -168,7 +159,7 @@ def _joined(graphs: Sequence[Graph], original: Model | None) -> Graph:
                 taken.setdefault(tensor.name, tensor)
         given |= {tensor.name: tensor for tensor in (graph.tensors[i] for i in graph.outputs)}
     if original is not None:
-        whole = _interface(original.main)
+        whole = interface(original.main)
         _require_among(taken.values(), [whole.tensors[i] for i in whole.inputs], original)
         _require_among([whole.tensors[i] for i in whole.outputs], [*taken.values(), *given.values()], original)
         return whole
@@ -191,3 +182,20 @@ def _require_among(tensors: Iterable[Tensor], known: Iterable[Tensor], original:
 def _graph(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
     split = len(inputs)
     return Graph((*inputs, *outputs), (), tuple(range(split)), tuple(range(split, split + len(outputs))))
+
+
+def segment_files(directory: str | Path, name: str, segments: int) -> list[Path]:
+    """The compiled segments of a model, by the compiler's names; a model in one piece may have no numbers.
+
+    Raises:
+        FileMissingError: one is not there.
+    """
+    folder = Path(directory)
+    paths = [folder / f"{name}_segment_{i}_of_{segments}_edgetpu.tflite" for i in range(segments)]
+    if segments == 1 and not paths[0].exists():
+        paths = [folder / segment_name(name, 0, 1)]
+    for path in paths:
+        if not path.exists():
+            hint = f"Make them: edgetpu_compiler --num_segments={segments} -o {directory} {name}.tflite"
+            raise FileMissingError(f"there is no file {path}", hint)
+    return paths
