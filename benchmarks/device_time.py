@@ -20,7 +20,7 @@ from pipeline_overhead import copying_model
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device.virtual.virtual_device import RESOLVER
-from atoll.toolchain import compile_model, load, write_compiled
+from atoll.toolchain import compile_model, load
 
 RESULTS = Path(__file__).parent / "results" / "device_time.json"
 LATENCIES_MS = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -39,7 +39,7 @@ def overhead(size: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         plain_file = Path(folder) / "m.tflite"
         plain_file.write_bytes(copying_model("in", "out", size))
-        [compiled] = write_compiled(compile_model(load(plain_file))[1], folder)
+        [compiled] = compile_model(load(plain_file)).write(folder)
         plain = Interpreter(model_path=str(plain_file), experimental_op_resolver_type=RESOLVER, num_threads=1)
         delegated = make_interpreter(compiled, VirtualEdgeTpu())
     for interpreter in (plain, delegated):
@@ -55,7 +55,7 @@ def exactness(latency: float, inferences: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         plain_file = Path(folder) / "m.tflite"
         plain_file.write_bytes(copying_model("in", "out", 4096))
-        [compiled] = write_compiled(compile_model(load(plain_file))[1], folder)
+        [compiled] = compile_model(load(plain_file)).write(folder)
         interpreter = make_interpreter(compiled, VirtualEdgeTpu(latency=latency))
     interpreter.allocate_tensors()
     times = []

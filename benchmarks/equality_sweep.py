@@ -23,7 +23,6 @@ os.environ.setdefault("ATOLL_VIRTUAL_TPUS", "pci:8")
 from atoll import networks as zoo
 from atoll import toolchain
 from atoll.api import running
-from atoll.api.deploying import deploy
 from atoll.device.plain import plain_interpreter
 from atoll.model import Model
 from atoll.products.inputs import Inputs, random_inputs
@@ -53,7 +52,7 @@ def sweep(name: str) -> dict[str, object]:
     equal = 0
     for segments in range(1, MOST + 1):
         with tempfile.TemporaryDirectory() as folder:
-            deployment = deploy(model, toolchain.equal_partition(model.main, segments), folder)
+            deployment = toolchain.deploy(model, toolchain.equal_partition(model.main, segments), folder)
             with running.leased(running.usable_devices(deployment), segments, timeout=None) as devices:
                 run = running.run_segments(deployment, devices, inputs, running.RunOptions(INPUTS, verify=INPUTS))
         equal += all(

@@ -65,7 +65,7 @@ def training_times(repeats: int) -> dict[str, float]:
 
 def share_of_ideal(repeats: int) -> dict[str, float]:
     """Throughput over several devices that wait, as a share of the ideal."""
-    model = compile_model(extractor(), name="extractor")[1].segments[0].model
+    model = compile_model(extractor(), name="extractor").segments[0].model
     images = [image[None].astype(np.int16) - 128 for image in pictures(IMAGES // 5, seed=1, size=32)[0]]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "extractor.tflite"

@@ -31,7 +31,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.pipeline import Pipeline
-from atoll.toolchain import compile_model, load, write_compiled
+from atoll.toolchain import compile_model, load
 
 TENSOR_BYTES = 150_528  # 224 x 224 x 3, the input of most vision models
 SMALL_BYTES = 4096
@@ -104,7 +104,7 @@ def waiting_openers(stages: int, seconds: float, per_device: int, size: int = TE
         for i in range(stages):
             plain = Path(folder) / f"{i}.tflite"
             plain.write_bytes(copying_model(f"t{i}", f"t{i + 1}", size))
-            [compiled] = write_compiled(compile_model(load(plain))[1], folder)
+            [compiled] = compile_model(load(plain)).write(folder)
             device = VirtualEdgeTpu(f"device {i}", latency=seconds)
             openers.append([partial(make_interpreter, compiled, device)] * per_device)
         yield openers

@@ -94,7 +94,7 @@ def main() -> None:
         interpreters = []
         for i, part in enumerate(parts):
             path = Path(folder) / f"{i}.tflite"
-            write_model(compile_model(part, name=str(i))[1].segments[0].model, path)
+            write_model(compile_model(part, name=str(i)).segments[0].model, path)
             interpreters.append(make_interpreter(path, f":{i}"))
         with Pipeline(interpreters) as pipeline:
             list(pipeline.map(items[:4]))

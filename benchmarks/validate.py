@@ -27,14 +27,16 @@ from atoll.compiler.external.report_text import (
     timer_line,
 )
 from atoll.compiler.inspection import inspect_model
+from atoll.compiler.interface import CompileOptions
 from atoll.compiler.memory import model_parameters, plan_memory
+from atoll.compiler.own_compiler import OwnCompiler
 from atoll.hardware.generations import DEFAULT, generation
 from atoll.model import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
+from atoll.model.load import load
 from atoll.model.subgraph import extract
 from atoll.model.tflite import read_model
 from atoll.partitioning import equal_parameters, partition_at
 from atoll.products.units import size
-from atoll.toolchain import CompileOptions, compile_models
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -93,16 +95,16 @@ def pairs() -> Iterator[str]:
 def _compiled_pairs(goldens: dict[str, Any]) -> Iterator[tuple[str, CompiledSegment, Path]]:
     models = DATA / "models"
     for originals, folder, compiler in PAIRS:
-        options = CompileOptions(generation=generation(compiler))
+        ours = OwnCompiler(CompileOptions(generation=generation(compiler)))
         for path in sorted((models / originals).glob("*.tflite")):
             name = f"{folder}/{path.stem}_edgetpu.tflite"
             if name in goldens:
-                _, compiled = compile_models([read_model(path)], options)
+                compiled = ours.compiled([load(path)])
                 yield name, compiled.segments[0], models / name
     for file in sorted(name for name in goldens if "cocompiled_with" in name):
         first, second = Path(file).name.removesuffix("_edgetpu.tflite").split("_cocompiled_with_")
         paths = [models / "uncompiled" / f"{name}.tflite" for name in (first, second)]
-        _, compiled = compile_models([read_model(path) for path in paths])
+        compiled = OwnCompiler().compiled([load(path) for path in paths])
         yield file, compiled.segments[0], models / file
 
 

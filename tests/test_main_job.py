@@ -12,7 +12,6 @@ import pytest
 from atoll import networks as zoo
 from atoll import toolchain
 from atoll.api import running
-from atoll.api.deploying import deploy
 from atoll.compiler.package_format import VIRTUAL_CHIP, read_package
 from atoll.device.plain import plain_interpreter
 from atoll.errors import VerificationError
@@ -71,14 +70,14 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
 
 def test_a_run_whose_outputs_differ_is_an_error(tmp_path: Path) -> None:
     right, other = (replace(chain(seed=seed), path="m.tflite") for seed in (1, 2))
-    deployment = deploy(right, toolchain.equal_partition(right.main, 2), tmp_path)
+    deployment = toolchain.deploy(right, toolchain.equal_partition(right.main, 2), tmp_path)
     with pytest.raises(VerificationError, match="'conv_5' of inference 0"):
         running.run_deployment(deployment, other, random_inputs(right.main), running.RunOptions(1))
 
 
 def test_a_compiled_file_says_what_it_is_and_keeps_the_original(tmp_path: Path) -> None:
     model = replace(branched(), path="m.tflite")
-    _, compiled = toolchain.compile_model(model)
+    compiled = toolchain.compile_model(model)
     written = parse_model(model_bytes(compiled.segments[0].model))
     operator = written.main.operators[0]
     assert operator.custom_code == "edgetpu-custom-op"
@@ -92,7 +91,7 @@ def test_a_compiled_file_says_what_it_is_and_keeps_the_original(tmp_path: Path) 
 
 def test_no_weight_is_stored_twice_in_the_graphs() -> None:
     model = zoo.build("mobilenet_v1_0.25_128")
-    _, compiled = toolchain.compile_model(model, name="m")
+    compiled = toolchain.compile_model(model, name="m")
     written = compiled.segments[0].model
     buffers = [t.buffer for graph in written.graphs for t in graph.tensors if t.buffer is not None]
     assert len({id(b) for b in buffers}) == len({bytes(b.data) for b in buffers})
@@ -102,7 +101,7 @@ def test_the_file_runs_without_any_delegate_through_its_cpu_signature(tmp_path: 
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     model = replace(branched(), path="m.tflite")
-    _, compiled = toolchain.compile_model(model)
+    compiled = toolchain.compile_model(model)
     write_model(compiled.segments[0].model, tmp_path / "c.tflite")
     inputs = next(random_inputs(model.main))
     plain = Interpreter(
@@ -115,11 +114,11 @@ def test_the_file_runs_without_any_delegate_through_its_cpu_signature(tmp_path: 
 
 
 def test_compiling_twice_gives_the_same_bytes_and_another_model_another_token() -> None:
-    first, second = (toolchain.compile_model(branched(), 2, name="m")[1] for _ in range(2))
+    first, second = (toolchain.compile_model(branched(), 2, name="m") for _ in range(2))
     assert [bytes(model_bytes(s.model)) for s in first.segments] == [
         bytes(model_bytes(s.model)) for s in second.segments
     ]
-    other = toolchain.compile_model(branched(seed=1), 2, name="m")[1]
+    other = toolchain.compile_model(branched(seed=1), 2, name="m")
     assert first.token == second.token != other.token
 
 
@@ -127,6 +126,6 @@ def test_repeated_tensor_names_are_told_apart(tmp_path: Path) -> None:
     model = chain(4)
     tensors = tuple(replace(t, name="same") if not t.is_constant else t for t in model.main.tensors)
     model = replace(model, graphs=(replace(model.main, tensors=tensors),), path="m.tflite")
-    _, compiled = toolchain.compile_model(model, 3)
+    compiled = toolchain.compile_model(model, 3)
     names = [t.name for s in compiled.segments for t in (s.source.main.tensors[i] for i in s.source.main.outputs)]
     assert len(set(names)) == len(names) == 3

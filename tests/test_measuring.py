@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from atoll.api.measuring import DeviceMeter, Look, Measuring, ModelMeter, OwnCompiler, segment_model
+from atoll.api.measuring import DeviceMeter, Look, Measuring, ModelMeter, segment_model
+from atoll.compiler.own_compiler import OwnCompiler
 from atoll.device import Faults, VirtualEdgeTpu
 from atoll.errors import CompilerMissingError, DeviceError, DeviceLostError, UnsupportedModelError
 from atoll.hardware.host import profile
@@ -20,7 +21,7 @@ from atoll.partitioning import Failure, MeasurementFile, equal_parameters
 from atoll.partitioning.best_cuts import cut_places
 from atoll.partitioning.measured.store import Store
 from atoll.partitioning.segment_costs import SegmentCosts
-from atoll.toolchain import CompileOptions, compile_models
+from atoll.toolchain import compile_model
 from builders import branched, chain
 
 HOST = profile("x86-pcie")
@@ -34,12 +35,12 @@ class Counting:
         self.identity = identity
         self._refuses = refuses
 
-    def compile(self, model: Path, directory: Path) -> Path:
+    def compile_file(self, model: Path, directory: Path) -> Path:
         self.calls += 1
         first, last = (int(part) for part in model.stem.split("_")[1::2])
         if last - first + 1 == self._refuses:
             raise UnsupportedModelError(f"{self._refuses} operators are too many")
-        return OwnCompiler().compile(model, directory)
+        return OwnCompiler().compile_file(model, directory)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_the_timing_model_gives_the_numbers_of_the_plan(
 def test_segments_are_those_of_a_compilation(mobilenet: Model) -> None:
     for model in (mobilenet, branched()):
         cuts = equal_parameters(model.main, 3)
-        _, compiled = compile_models([model], CompileOptions(segments=3))
+        compiled = compile_model(model, 3)
         bounds = itertools.pairwise([0, *cuts, len(model.main.operators)])
         for segment, (start, end) in zip(compiled.segments, bounds):
             assert bytes(model_bytes(segment.source)) == bytes(model_bytes(segment_model(model, start, end)))
@@ -121,7 +122,7 @@ def test_a_file_made_of_something_else_is_a_failure(
     write_model(branched(), tmp_path / "other.tflite")
 
     class Other(Counting):
-        def compile(self, model: Path, directory: Path) -> Path:
+        def compile_file(self, model: Path, directory: Path) -> Path:
             return Path(shutil.copy(tmp_path / "other.tflite", directory / "made.tflite"))
 
     found = Measuring(chain(6), Other(), modelled, store, scratch)(0, 3)
@@ -132,7 +133,7 @@ def test_a_compiler_that_is_gone_ends_it_and_is_no_failure_of_the_segment(
     store: MeasurementFile, scratch: Path, modelled: ModelMeter
 ) -> None:
     class Gone(Counting):
-        def compile(self, model: Path, directory: Path) -> Path:
+        def compile_file(self, model: Path, directory: Path) -> Path:
             raise CompilerMissingError("gone")
 
     with pytest.raises(CompilerMissingError):

@@ -23,7 +23,7 @@ from atoll.compiler.interface import CompileOptions, Compiler
 from atoll.compiler.own_compiler import OwnCompiler
 from atoll.model.graph import Model
 from atoll.model.load import load, named
-from atoll.partitioning.equal_parameters import equal_partition
+from atoll.partitioning.equal_bytes import equal_partition
 from atoll.products.partition import Partition
 from atoll.products.progress import OnProgress, ignore
 from atoll.support import require_compilable

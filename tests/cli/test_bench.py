@@ -27,7 +27,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ATOLL_LEASE_DIR", str(tmp_path / "leases"))
     monkeypatch.chdir(tmp_path)
     write_model(chain(), tmp_path / "net.tflite")
-    toolchain.write_compiled(toolchain.compile_model(chain(), 2, name="cut")[1], tmp_path)
+    toolchain.compile_model(chain(), 2, name="cut").write(tmp_path)
     return tmp_path
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from atoll.compiler.external.vendor_compiler import NAME, VARIABLE, _examine
+from atoll.compiler.external.installed import NAME, VARIABLE, _examine
 from atoll.model.tflite import read_model
 from standin_compiler import VERSION, install
 
@@ -66,11 +66,12 @@ def test_json_has_prediction_and_answer(
     monkeypatch.setenv("STANDIN_COMPILER", "chain=stop:conv_2")
     result = atoll("compile", chain_file, "-o", tmp_path / "out", "--json", "--compiler", command, "-m", 13)
     content = json.loads(result.out)
-    assert content["schema"] == "atoll.compile_vendor/1"
-    assert content["compiler"] == {"path": str(command), "version": VERSION}
-    (file,) = content["files"]
-    assert Path(file["output"]).stat().st_size == file["output_bytes"]
-    assert Path(file["log"]).exists()
+    assert content["schema"] == "atoll.compile/2"
+    assert (content["compiler"], content["compiler_path"]) == (f"the vendor's compiler {VERSION}", str(command))
+    (compiled,), (file,) = content["files"], content["agreements"]
+    assert Path(content["directory"], compiled["output"]).stat().st_size == compiled["output_bytes"]
+    assert Path(content["directory"], compiled["log"]).exists()
+    assert compiled["mapped_operators"] == 3
     assert file["searched"] is True
     assert (file["predicted"]["mapped"], file["vendor"]["mapped"]) == ({"CONV_2D": 6}, {"CONV_2D": 3})
     assert {"what": "operators on the Edge TPU", "predicted": "6", "vendor": "3"} in file["differences"]

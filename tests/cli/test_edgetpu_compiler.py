@@ -321,12 +321,12 @@ def test_a_search_that_finds_nothing_fails(compiler: Callable[..., Result], tmp_
 def test_the_time_limit_ends_the_compilation_and_leaves_nothing(
     compiler: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atoll import toolchain
+    from atoll.compiler.emit import Compiled
 
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    monkeypatch.setattr(toolchain, "write_compiled", lambda *_: time.sleep(1000))  # in the child: it is a fork
+    monkeypatch.setattr(Compiled, "write", lambda *_: time.sleep(1000))  # in the child: it is a fork
     write_model(chain(), tmp_path / "net.tflite")
     result = compiler("-t", "1", "net.tflite", "-o", "new")
     assert result.code == 1
@@ -341,12 +341,12 @@ def test_the_time_limit_ends_the_compilation_and_leaves_nothing(
 def test_a_bug_of_ours_is_an_internal_error(
     compiler: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atoll import toolchain
+    from atoll.compiler.emit import Compiled
 
     def broken(*_: object) -> None:
         raise AssertionError("a rule of ours was broken")
 
-    monkeypatch.setattr(toolchain, "write_compiled", broken)
+    monkeypatch.setattr(Compiled, "write", broken)
     write_model(chain(), tmp_path / "net.tflite")
     result = compiler("net.tflite")
     assert result.code == 1
@@ -360,9 +360,9 @@ def test_a_child_that_dies_is_an_internal_error(
 ) -> None:
     import os
 
-    from atoll import toolchain
+    from atoll.compiler.emit import Compiled
 
-    monkeypatch.setattr(toolchain, "write_compiled", lambda *_: os._exit(9))
+    monkeypatch.setattr(Compiled, "write", lambda *_: os._exit(9))
     write_model(chain(), tmp_path / "net.tflite")
     result = compiler("net.tflite")
     assert result.code == 1
@@ -393,9 +393,9 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
 
     write_model(chain(), tmp_path / "net.tflite")
     program = (
-        "import time; from atoll import toolchain; from atoll.vendor_tools.edgetpu_compiler import main\n"
+        "import time; from atoll.compiler.emit import Compiled; from atoll.vendor_tools.edgetpu_compiler import main\n"
         "def wait(*_):\n    open('started', 'w').close(); time.sleep(1000)\n"
-        "toolchain.write_compiled = wait\n"
+        "Compiled.write = wait\n"
         "main(['net.tflite'])"
     )
     process = subprocess.Popen(

@@ -17,12 +17,12 @@ from atoll.compiler.package_format import Package, read_package, write_package
 from atoll.errors import AtollError
 from atoll.model import Model
 from atoll.model.tflite import model_bytes, parse_model, read_model, write_model
-from atoll.toolchain import compile_models
+from atoll.toolchain import compile_model
 from builders import branched, chain
 
 
 def _compiled(model: Model) -> Model:
-    _, compiled = compile_models([replace(model, path="net.tflite")])
+    compiled = compile_model(model, name="net")
     return compiled.segments[0].model
 
 

@@ -77,7 +77,7 @@ def test_devices_and_pipelines_learn_the_same(work: Path, capsys: pytest.Capture
 
 
 def test_compiled_extractor(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compiled = compile_model(extractor(), name="plain")[1].segments[0].model
+    compiled = compile_model(extractor(), name="plain").segments[0].model
     write_model(compiled, work / "compiled.tflite")
     report = run(capsys, "imprint", "--extractor", "compiled.tflite", "--append-tail", *BASICS)
     assert report["top1"] >= 0.8  # type: ignore[operator]

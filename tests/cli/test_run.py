@@ -364,7 +364,7 @@ def test_compiled_segments_give_what_their_original_gives(atoll: Run, branched_f
     early = model.main.operators[0].outputs[0]
     both = replace(model, graphs=(replace(model.main, outputs=(early, *model.main.outputs)),), signatures=())
     write_model(both, tmp_path / "both.tflite")
-    files = toolchain.write_compiled(toolchain.compile_model(both, 2, name="both")[1], tmp_path)
+    files = toolchain.compile_model(both, 2, name="both").write(tmp_path)
     result = atoll("run", *files, "--inferences", 3, "--original", tmp_path / "both.tflite", "--json")
     assert result.code == 0 and json.loads(result.out)["verified"] == 3
     shown = {tensor.name for file in files for tensor in read_model(file).main.tensors}

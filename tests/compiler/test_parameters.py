@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll.compiler.emit import parameter_blobs
+from atoll.compiler.emit import CompiledSegment, parameter_blobs
+from atoll.compiler.interface import CompileOptions
 from atoll.compiler.package_format import ExecutableKind, Package, read_package, write_package
 from atoll.compiler.parameters import pack_layer
 from atoll.compiler.parameters.skeleton import has_skeletons, restore, restored
@@ -16,13 +17,12 @@ from atoll.errors import CorruptPackageError
 from atoll.hardware.generations import DEFAULT, GENERATIONS
 from atoll.model import CPU_SIGNATURE, CUSTOM_OP, Model
 from atoll.model.tflite import model_bytes, parse_model, read_model
-from atoll.toolchain import CompiledSegment, CompileOptions, compile_models
+from atoll.toolchain import compile_model
 from builders import branched, chain
 
 
 def _compile(model: Model, **options: object) -> CompiledSegment:
-    _, compiled = compile_models([replace(model, path="m.tflite")], CompileOptions(**options))  # type: ignore[arg-type]
-    return compiled.segments[0]
+    return compile_model(model, 1, CompileOptions(**options), name="m").segments[0]  # type: ignore[arg-type]
 
 
 def _packages(model: Model) -> list[Package]:
@@ -44,7 +44,7 @@ def test_a_package_holds_every_layers_bytes_in_execution_order(model: Model) -> 
 
 
 def test_both_executables_carry_the_token_of_the_compilation() -> None:
-    _, compiled = compile_models([replace(branched(), path="m.tflite")], CompileOptions(segments=2))
+    compiled = compile_model(branched(), 2, name="m")
     tokens = {e.token for s in compiled.segments for p in _packages(s.model) for e in p.executables}
     assert tokens == {compiled.token}
     assert compiled.token != 0

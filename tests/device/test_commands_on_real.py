@@ -15,8 +15,8 @@ from standins import PCI, USB, Standin
 
 from atoll.api.workers import lease_named, open_workers
 from atoll.cli import cli, invoke
-from atoll.compiler.external.vendor_compiler import VARIABLE as COMPILER
-from atoll.compiler.external.vendor_compiler import _examine
+from atoll.compiler.external.installed import VARIABLE as COMPILER
+from atoll.compiler.external.installed import _examine
 from atoll.device import lease
 from atoll.device.leasing import directory as leasedir
 from atoll.device.plain import plain_interpreter

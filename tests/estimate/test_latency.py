@@ -23,8 +23,8 @@ USB2 = profile("pi3-usb2")
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    _, compiled = toolchain.compile_models([replace(chain(4), path="m.tflite")])
-    (path,) = toolchain.write_compiled(compiled, tmp_path)
+    compiled = toolchain.compile_model(chain(4), name="m")
+    (path,) = compiled.write(tmp_path)
     return path
 
 

@@ -25,7 +25,7 @@ START = profile("desktop-usb3")
 
 
 def big(length: int, streamed: int) -> Workload:
-    (segment,) = toolchain.compile_models([replace(chain(length), path=f"{length}.tflite")])[1].segments
+    (segment,) = toolchain.compile_model(chain(length), name=f"{length}").segments
     return replace(workload(segment), parameters={0: ParameterUse(streamed=streamed)})
 
 

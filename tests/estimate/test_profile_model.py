@@ -27,8 +27,7 @@ PCIE = profile("x86-pcie")
 
 
 def workloads(model: Model, segments: int = 1) -> list[Workload]:
-    options = toolchain.CompileOptions(segments=segments)
-    return [workload(item) for item in toolchain.compile_models([replace(model, path="m.tflite")], options)[1].segments]
+    return [workload(item) for item in toolchain.compile_model(model, segments, name="m").segments]
 
 
 def streamed(work: Workload, indices: tuple[int, ...], nbytes: int = 1 << 20) -> Workload:

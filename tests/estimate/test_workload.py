@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from atoll import toolchain
+from atoll.compiler.interface import CompileOptions
 from atoll.compiler.package_format import read_package
 from atoll.errors import AtollError, DeviceError, UnsupportedModelError
 from atoll.estimate import price
@@ -22,9 +22,8 @@ from builders import branched, chain
 @pytest.mark.parametrize("model", [chain(6), branched()], ids=["chain", "branched"])
 @pytest.mark.parametrize("segments", [1, 2])
 def test_a_segment_and_its_file_agree(tmp_path: Path, model: Model, segments: int, cpu_graph: bool) -> None:
-    options = toolchain.CompileOptions(segments=segments, cpu_graph=cpu_graph)
-    _, compiled = toolchain.compile_models([replace(model, path="m.tflite")], options)
-    for segment, path in zip(compiled.segments, toolchain.write_compiled(compiled, tmp_path)):
+    compiled = toolchain.compile_model(model, segments, CompileOptions(cpu_graph=cpu_graph), name="m")
+    for segment, path in zip(compiled.segments, compiled.write(tmp_path)):
         here, there = workload(segment), workload(path)
         assert (there.regions, dict(there.parameters)) == (here.regions, dict(here.parameters))
         assert price(there.demand, profile("pi4-usb3")) == price(here.demand, profile("pi4-usb3"))

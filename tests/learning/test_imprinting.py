@@ -193,7 +193,7 @@ def compiled_extractor_before_its_tail(model: Model) -> Model:
     count = len(find_tail(model).operators)
     head = extract(model, range(len(model.main.operators) - count, len(model.main.operators)))
     body = parse_model(ImprintingEngine(model).serialize_extractor_model())
-    return join_tflite_models(compile_model(body, name="body")[1].segments[0].model, head)
+    return join_tflite_models(compile_model(body, name="body").segments[0].model, head)
 
 
 @each_variant

@@ -169,7 +169,7 @@ def test_scores_are_the_softmax_of_the_logits(dtype: DType, flat: bool) -> None:
 def test_compiled_extractor_gives_the_same_answers(dtype: DType, flat: bool, tmp_path: Path) -> None:
     model = extractor(dtype, flat)
     regression = SoftmaxRegression(DIM, 5, weight_scale=1.0, seed=0)
-    compiled = compile_model(model, name="extractor")[1].segments[0].model
+    compiled = compile_model(model, name="extractor").segments[0].model
     write_model(compiled, tmp_path / "extractor.tflite")
     (tmp_path / "new.tflite").write_bytes(regression.serialize_model(tmp_path / "extractor.tflite"))
     on_device = real_values(make_interpreter(tmp_path / "new.tflite", VirtualEdgeTpu()))

@@ -45,7 +45,7 @@ def test_the_imprintable_model_has_the_vendors_tail_and_is_mapped_whole() -> Non
         *("L2_NORMALIZATION", "CONV_2D", "MUL", "RESHAPE", "SOFTMAX")
     ]
     assert all(not verdict.findings for verdict in operator_support(model.main).verdicts)
-    segment = compile_model(model, name="m")[1].segments[0]
+    segment = compile_model(model, name="m").segments[0]
     assert sum(map(len, segment.regions)) == len(model.main.operators)
 
 

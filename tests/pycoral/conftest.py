@@ -21,6 +21,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(chain(6), folder / "net.tflite")
     model = read_model(folder / "net.tflite")
     for count in (1, 2):
-        _, compiled = toolchain.compile_model(model, count)
-        toolchain.write_compiled(compiled, folder)
+        compiled = toolchain.compile_model(model, count)
+        compiled.write(folder)
     return folder

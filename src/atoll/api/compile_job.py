@@ -30,7 +30,7 @@ from atoll.errors import (
 from atoll.files import map_file, note_read, output_directory
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
-from atoll.partitioning.equal_parameters import equal_partition
+from atoll.partitioning.equal_bytes import equal_partition
 from atoll.partitioning.partition_file import read_partition
 from atoll.products.partition import Partition
 from atoll.reporting.file_report import FileReport, file_report

@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atoll.partitioning.equal_parameters import equal_parameters, parameter_bytes
+    from atoll.partitioning.equal_bytes import equal_parameters, parameter_bytes
     from atoll.partitioning.measured.bisection import Profiled, profiled_cuts
     from atoll.partitioning.measured.refine import Refined, refined_cuts
     from atoll.partitioning.measured.store import Failure, MeasurementFile, measurement_key, remembered
     from atoll.partitioning.partition_file import PartitionFile, cut_tensors, read_partition, write_partition
-    from atoll.partitioning.search.contiguous import Cutting, Neighbour, Stage, neighbours, optimal_cuts
+    from atoll.partitioning.search.contiguous import Cutting, Neighbour, Stage, optimal_cuts
     from atoll.partitioning.search.convex import ConvexCutting, Piece, PieceBound, optimal_pieces
     from atoll.partitioning.search.fleet import Fleet, Goal
     from atoll.products.partition import Partition, Segment, legal_cuts, partition_at, partition_of
@@ -36,7 +36,6 @@ __all__ = [
     "equal_parameters",
     "legal_cuts",
     "measurement_key",
-    "neighbours",
     "optimal_cuts",
     "optimal_pieces",
     "parameter_bytes",
@@ -66,13 +65,12 @@ _HOMES = {
     "Segment": "products.partition",
     "Stage": "partitioning.search.contiguous",
     "cut_tensors": "partitioning.partition_file",
-    "equal_parameters": "partitioning.equal_parameters",
+    "equal_parameters": "partitioning.equal_bytes",
     "legal_cuts": "products.partition",
     "measurement_key": "partitioning.measured.store",
-    "neighbours": "partitioning.search.contiguous",
     "optimal_cuts": "partitioning.search.contiguous",
     "optimal_pieces": "partitioning.search.convex",
-    "parameter_bytes": "partitioning.equal_parameters",
+    "parameter_bytes": "partitioning.equal_bytes",
     "partition_at": "products.partition",
     "partition_of": "products.partition",
     "profiled_cuts": "partitioning.measured.bisection",

@@ -85,7 +85,7 @@ def assert_same(result: Values, expected: Values) -> None:
 
 
 def compiled(model: Model) -> Model:
-    return compile_model(model, name="m")[1].segments[0].model
+    return compile_model(model, name="m").segments[0].model
 
 
 @pytest.mark.parametrize("base_compiled", [False, True])

@@ -107,7 +107,7 @@ def test_no_copy_where_the_order_allows_it() -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_compiled_model_carries_state_on_a_virtual_device(order: str, tmp_path: Path) -> None:
     model, links = cell(order), {"state": "next"}
-    _, compiled = compile_model(model, name="rnn")
+    compiled = compile_model(model, name="rnn")
     linked = append_recurrent_links(compiled.segments[0].model, links)
     assert any(operator.custom_code for operator in linked.main.operators)
     write_model(linked, tmp_path / "rnn.tflite")

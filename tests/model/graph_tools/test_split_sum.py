@@ -95,7 +95,7 @@ def test_the_split_layer_compiles(tmp_path: object) -> None:
 
     model = with_output(dense(16, 8), 0.15, 0)
     split = split_fc(model, "y", over="inputs")
-    segment = compile_model(split, name="m")[1].segments[0]
+    segment = compile_model(split, name="m").segments[0]
     assert sum(map(len, segment.regions)) == len(split.main.operators)
     path = Path(str(tmp_path)) / "m.tflite"
     write_model(segment.model, path)

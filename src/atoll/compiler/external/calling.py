@@ -22,6 +22,9 @@ _EXPLANATIONS = {
 }
 """What it prints → what to do (../shared/facts/compiler.md, "Failure messages")."""
 
+_OF_A_FAILURE, _OF_A_FLOOD = 2000, 400
+"""Characters of its output that a message keeps."""
+
 _HOPELESS = ("Model not quantized", "Model could not be parsed", "Invalid model")
 """Failures that another stopping point cannot change."""
 
@@ -104,7 +107,8 @@ class Call:
             line.strip() for line in ended.text.splitlines() if any(reason in line for reason in known)
         )
         if said:
-            return CompilerFailedError(f"{name} failed: {excerpt('; '.join(said))}", _EXPLANATIONS[known[0]])
+            what = excerpt("; ".join(said))
+            return CompilerFailedError(f"{name} {_what_happened(ended)}: {what}", _EXPLANATIONS[known[0]])
         hint = _EXPLANATIONS["Internal compiler error"] if ended.status < 0 else "atoll check names what may be wrong."
         return CompilerFailedError(f"{name} {_what_happened(ended)}{_printed(ended)}", hint)
 
@@ -122,4 +126,5 @@ def _what_happened(ended: Ended) -> str:
 
 
 def _printed(ended: Ended) -> str:
-    return f"; it printed: {excerpt(ended.text)}" if ended.text.strip() else ""
+    most = _OF_A_FLOOD if ended.why == "output" else _OF_A_FAILURE
+    return f"; it printed: {excerpt(ended.text, most)}" if ended.text.strip() else ""

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from atoll import toolchain
-from atoll.api.codegen import Mode, VendorCompiled, _publish, choose_codegen, vendor_compile
-from atoll.compiler.external import VendorCompiler, VendorResult, find_compiler
 from atoll.compiler.external.agreement import sentences
-from atoll.compiler.external.vendor_compiler import VARIABLE, _examine
+from atoll.compiler.external.calling import VendorResult
+from atoll.compiler.external.installed import VARIABLE
+from atoll.compiler.external.vendor_compiler import VendorCompiler, _publish
+from atoll.compiler.interface import CompiledFiles, CompileOptions
 from atoll.compiler.packages import packages
 from atoll.errors import (
     CompilerFailedError,
-    CompilerInvalidError,
     CompilerMissingError,
     CompilerResultError,
     OutputError,
     UnsupportedModelError,
-    UsageError,
 )
 from atoll.model import Model
 from atoll.model.tflite import read_model, write_model
@@ -35,11 +34,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the vendor's co
 
 @pytest.fixture
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VendorCompiler:
-    _examine.cache_clear()
     monkeypatch.delenv(VARIABLE, raising=False)
-    found = find_compiler(str(install(tmp_path / "bin")))
-    assert found is not None
-    return found
+    return VendorCompiler(str(install(tmp_path / "bin")), VERSION)
 
 
 @pytest.fixture
@@ -62,7 +58,7 @@ def in_segments(model: Model, *ends: int) -> Partition:
 class Made:
     model: Model
     partition: Partition
-    done: VendorCompiled
+    done: CompiledFiles
     seen: list[int]
 
 
@@ -73,7 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     model, seen = loaded(branched(3), folder), list[int]()
     partition = in_segments(model, 1, 3)
     compiler = VendorCompiler(str(install(folder / "bin")), VERSION)
-    done = vendor_compile(model, partition, compiler, folder / "out", on_segment=seen.append)
+    done = compiler.compile([model], folder / "out", partition, lambda _title, n=0, _total=None: seen.append(n))
     return Made(model, partition, done, seen)
 
 
@@ -84,7 +80,7 @@ def test_segments_are_compiled_for_real_chips_and_agree(made: Made) -> None:
         name for path in done.paths for name in (path.name, path.with_suffix(".log").name)
     )
     assert seen == [1, 2, 3]
-    for path, segment, record in zip(done.paths, partition.segments, done.segments):
+    for path, segment, record in zip(done.paths, partition.segments, done.agreements):
         compiled = read_model(path)
         names = [tensor.name for tensor in compiled.main.tensors]
         assert {names[i] for i in compiled.main.inputs} == set(segment.inputs)
@@ -94,14 +90,14 @@ def test_segments_are_compiled_for_real_chips_and_agree(made: Made) -> None:
         assert record.predicted.operators == record.vendor.operators == len(segment.operators)
         assert record.predicted.mapped == record.vendor.mapped
         assert record.predicted.runtime == record.vendor.runtime is not None
-    assert "agree on every figure" in " ".join(sentences(done.segments))
+    assert "agree on every figure" in " ".join(sentences(done.agreements))
 
 
 def test_the_minimum_runtime_is_passed_on_and_read_from_the_file(compiler: VendorCompiler, tmp_path: Path) -> None:
     model = loaded(chain(), tmp_path)
-    done = vendor_compile(model, in_segments(model), compiler, tmp_path, min_runtime=13)
-    assert done.paths == [tmp_path / "net_edgetpu.tflite"]
-    assert done.segments[0].vendor.runtime == max(p.min_runtime_version for p in packages(read_model(done.paths[0])))
+    done = replace(compiler, options=CompileOptions(min_runtime=13)).compile([model], tmp_path, in_segments(model))
+    assert done.paths == (tmp_path / "net_edgetpu.tflite",)
+    assert done.agreements[0].vendor.runtime == max(p.min_runtime_version for p in packages(read_model(done.paths[0])))
 
 
 def test_an_earlier_stop_is_told_and_shows_in_the_figures(
@@ -109,15 +105,15 @@ def test_an_earlier_stop_is_told_and_shows_in_the_figures(
 ) -> None:
     model = loaded(chain(6), tmp_path)
     err("segment_1=stop:conv_4")
-    done = vendor_compile(model, in_segments(model, 3), compiler, tmp_path / "out")
-    first, second = done.segments
+    done = compiler.compile([model], tmp_path / "out", in_segments(model, 3))
+    first, second = done.agreements
     assert (first.searched, second.searched) == (False, True)
     assert (second.predicted.mapped_operators, second.vendor.mapped_operators) == (3, 2)
     differing = {item.what: (item.predicted, item.vendor) for item in second.differences}
     assert differing["operators on the Edge TPU"] == differing["CONV_2D on the Edge TPU"] == ("3", "2")
     assert "on-chip memory" in differing
     assert "operators" not in differing
-    text = " ".join(sentences(done.segments))
+    text = " ".join(sentences(done.agreements))
     assert "asked to stop earlier: 2 of 3 operators" in text
     assert "agree on every figure of 1 of 2 files" in text
 
@@ -128,7 +124,7 @@ def test_a_failure_names_the_segment_and_leaves_nothing(
     model = loaded(chain(6), tmp_path)
     err("segment_1=refuse")
     with pytest.raises(CompilerFailedError) as caught:
-        vendor_compile(model, in_segments(model, 2), compiler, tmp_path / "out")
+        compiler.compile([model], tmp_path / "out", in_segments(model, 2))
     assert f"{tmp_path / 'net.tflite'}, segment 1 of 2 (operators #2 CONV_2D 'conv_2' to #5" in caught.value.message
     assert "large activation" in caught.value.message
     assert "atoll partition" in caught.value.hint
@@ -150,7 +146,7 @@ def test_results_that_do_not_fit(
     model = loaded(chain(2), tmp_path)
     err(f"net={how.format(other=made.done.paths[0])}")
     with pytest.raises(CompilerResultError, match=message):
-        vendor_compile(model, in_segments(model), compiler, tmp_path / "out")
+        compiler.compile([model], tmp_path / "out", in_segments(model))
     assert not (tmp_path / "out").exists()
 
 
@@ -160,47 +156,10 @@ def test_other_failures_come_through(compiler: VendorCompiler, made: Made, tmp_p
     with pytest.raises(OutputError):
         _publish([VendorResult(tmp_path, tmp_path / "file", tmp_path, "", 0.0, False)], tmp_path / "file")
     with pytest.raises(UnsupportedModelError, match="compiled"):
-        vendor_compile(read_model(made.done.paths[0]), in_segments(model), compiler, tmp_path)
+        compiler.compile([read_model(made.done.paths[0])], tmp_path, in_segments(model))
     Path(compiler.path).unlink()
     with pytest.raises(CompilerMissingError):
-        vendor_compile(model, in_segments(model), compiler, tmp_path / "out")
-
-
-@pytest.mark.parametrize("mode", ["auto", "virtual", "vendor"])
-@pytest.mark.parametrize("real", [False, True])
-@pytest.mark.parametrize("installed", [False, True])
-def test_choice(mode: Mode, real: bool, installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _examine.cache_clear()
-    monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    if installed:
-        install(tmp_path / "bin")
-    said: list[str] = []
-    if mode == "vendor" and not installed:
-        with pytest.raises(CompilerMissingError) as caught:
-            choose_codegen(mode, None, real)
-        assert "apt install edgetpu-compiler" in caught.value.hint
-        return
-    found = choose_codegen(mode, None, real, said.append)
-    vendor = installed and (mode == "vendor" or (mode == "auto" and real))
-    assert (found is not None) == vendor
-    if mode != "virtual":
-        assert len(said) == 1
-        assert ("the vendor's compiler " + VERSION in said[0]) == vendor
-
-
-def test_choice_of_a_named_compiler(tmp_path: Path) -> None:
-    path = str(install(tmp_path / "bin"))
-    found = choose_codegen("auto", path, devices_real=False)  # whoever names one wants it
-    assert found == VendorCompiler(path, VERSION)
-    with pytest.raises(UsageError, match="--codegen virtual does not use it"):
-        choose_codegen("virtual", path, True)
-    (tmp_path / "bin" / "cc").write_text("#!/bin/sh\necho gcc 12\n")
-    (tmp_path / "bin" / "cc").chmod(0o755)
-    for mode in ("auto", "vendor"):
-        with pytest.raises(CompilerInvalidError, match="gcc 12") as caught:
-            choose_codegen(mode, str(tmp_path / "bin" / "cc"), True)
-        assert "--codegen virtual" in caught.value.hint
+        compiler.compile([model], tmp_path / "out", in_segments(model))
 
 
 def test_what_is_made_runs_in_order(made: Made) -> None:

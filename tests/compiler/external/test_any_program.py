@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from atoll.compiler.external import command as internals
-from atoll.compiler.external.command import CommandCompiler, find_command
+from atoll.compiler.external import calling as internals
+from atoll.compiler.external.installed import find_program
+from atoll.compiler.external.vendor_compiler import VendorCompiler
+from atoll.compiler.interface import CompileOptions
 from atoll.errors import (
     CompilerFailedError,
     CompilerInvalidError,
@@ -37,6 +39,11 @@ def standin(tmp_path: Path, does: str = COPY, version: str = "Edge TPU Compiler 
     return path
 
 
+def found(path: Path, search_step: int = 0, seconds: int = 180) -> VendorCompiler:
+    program = find_program(str(path))
+    return VendorCompiler(program.path, program.version, CompileOptions(search_step=search_step, seconds=seconds))
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     write_model(chain(2), tmp_path / "net.tflite")
@@ -45,7 +52,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def compiled(tmp_path: Path, model: Path, does: str = COPY, step: int = 0, seconds: int = 180) -> Path:
-    return find_command(str(standin(tmp_path, does)), step, seconds).compile(model, tmp_path / "out")
+    return found(standin(tmp_path, does), step, seconds).compile_file(model, tmp_path / "out")
 
 
 def test_it_is_called_as_the_vendors_compiler_is(tmp_path: Path, model: Path) -> None:
@@ -57,7 +64,7 @@ def test_it_is_called_as_the_vendors_compiler_is(tmp_path: Path, model: Path) ->
 @pytest.mark.parametrize(
     ("does", "words"),
     [
-        ("echo Internal compiler error; exit 1", "failed with status 1; it printed: Internal compiler error"),
+        ("echo Internal compiler error; exit 1", "failed with status 1: Internal compiler error"),
         ("kill -9 $$", "killed by signal 9"),
         ("echo all is well", "left no compiled model; it printed: all is well"),
         ('echo nonsense > "$output"', "is no model"),
@@ -108,14 +115,14 @@ def test_the_identity_tells_compilers_versions_and_options_apart(tmp_path: Path)
         (COPY, "1", 1, 180),
         (COPY, "1", 0, 60),
     ]
-    found = [find_command(str(standin(tmp_path, does, version + v)), step, s).identity for does, v, step, s in ways]
-    assert len(set(found)) == len(found) and "Edge TPU Compiler version 16.0.1" in found[0]
-    assert find_command(str(standin(tmp_path))).identity == found[0]
+    identities = [found(standin(tmp_path, does, version + v), step, s).identity for does, v, step, s in ways]
+    assert len(set(identities)) == len(identities) and "16.0.1" in identities[0]
+    assert found(standin(tmp_path)).identity == identities[0]
 
 
 def test_compilers_before_16_know_no_search(tmp_path: Path) -> None:
-    assert find_command(str(standin(tmp_path, version="Edge TPU Compiler version 2.1.3")), 1).search_step == 0
-    assert find_command(str(standin(tmp_path, version="something else")), 1).search_step == 1
+    assert found(standin(tmp_path, version="Edge TPU Compiler version 2.1.3"), 1).identity
+    assert found(standin(tmp_path, version="something else"), 1).identity
 
 
 def test_a_version_that_is_not_told_is_no_obstacle(tmp_path: Path, model: Path) -> None:
@@ -124,13 +131,13 @@ def test_a_version_that_is_not_told_is_no_obstacle(tmp_path: Path, model: Path) 
         '#!/bin/sh\n[ "$1" = --version ] && exit 9\n' + HEAD.split("\n", 2)[2].format(log="/dev/null") + COPY
     )
     path.chmod(0o755)
-    assert find_command(str(path)).compile(model, tmp_path / "out").exists()
+    assert found(path).compile_file(model, tmp_path / "out").exists()
 
 
 def test_what_is_no_command_is_refused(tmp_path: Path, model: Path) -> None:
     with pytest.raises(CompilerMissingError, match="no compiler"):
-        find_command(str(tmp_path / "nothing"))
+        find_program(str(tmp_path / "nothing"))
     with pytest.raises(CompilerInvalidError, match="not an executable"):
-        find_command(str(model))
+        find_program(str(model))
     with pytest.raises(CompilerMissingError, match="gone"):
-        CommandCompiler(str(tmp_path / "nothing"), "").compile(model, tmp_path / "out")
+        VendorCompiler(str(tmp_path / "nothing"), "").compile_file(model, tmp_path / "out")

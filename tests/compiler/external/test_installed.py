@@ -6,12 +6,15 @@ import ast
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from atoll.compiler.external import VendorCompiler, compile_all, find_compiler
-from atoll.compiler.external.vendor_compiler import NAME, VARIABLE, _examine
+from atoll.compiler.external.calling import VendorResult
+from atoll.compiler.external.installed import NAME, VARIABLE, Program, _examine, find_compiler
+from atoll.compiler.external.vendor_compiler import VendorCompiler
+from atoll.compiler.interface import CompileOptions
 from atoll.errors import (
     CompilerFailedError,
     CompilerInvalidError,
@@ -79,7 +82,13 @@ def compiler(tmp_path: Path) -> VendorCompiler:
     install(tmp_path)
     found = find_compiler()
     assert found is not None
-    return found
+    return VendorCompiler(found.path, found.version)
+
+
+def compiled(compiler: VendorCompiler, path: Path, *, retry: bool = True, **options: int) -> VendorResult:
+    """One file, as the compiler asks for each of several."""
+    asked = replace(compiler, options=CompileOptions(**options))  # type: ignore[arg-type]
+    return asked._call.compile(path, path.parent, retry=retry)
 
 
 def model(tmp_path: Path, behaviour: str, name: str = "net") -> Path:
@@ -95,14 +104,14 @@ def calls(tmp_path: Path) -> list[list[str]]:
 def test_found_in_path(tmp_path: Path) -> None:
     assert find_compiler() is None
     path = install(tmp_path)
-    assert find_compiler() == VendorCompiler(str(path), "16.0.384591198")
+    assert find_compiler() == Program(str(path), "16.0.384591198")
 
 
 def test_named_by_option_and_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = install(tmp_path, "15.0.340273435", "elsewhere")
-    assert find_compiler(str(other)) == VendorCompiler(str(other), "15.0.340273435")
+    assert find_compiler(str(other)) == Program(str(other), "15.0.340273435")
     monkeypatch.setenv(VARIABLE, str(other))
-    assert find_compiler() == VendorCompiler(str(other), "15.0.340273435")
+    assert find_compiler() == Program(str(other), "15.0.340273435")
     monkeypatch.setenv(VARIABLE, "none")
     assert find_compiler() is None
 
@@ -139,7 +148,7 @@ def test_things_that_are_no_compiler(tmp_path: Path) -> None:
 
 
 def test_compile(tmp_path: Path, compiler: VendorCompiler) -> None:
-    result = compiler.compile(model(tmp_path, "fine"), tmp_path, min_runtime=13, seconds=50)
+    result = compiled(compiler, model(tmp_path, "fine"), min_runtime=13, seconds=50)
     assert result.output.read_text() == "compiled"
     assert result.log.read_text() == "log"
     assert "compiled successfully" in result.text
@@ -148,13 +157,13 @@ def test_compile(tmp_path: Path, compiler: VendorCompiler) -> None:
 
 
 def test_failures_are_stepped_around_where_that_can_help(tmp_path: Path, compiler: VendorCompiler) -> None:
-    assert compiler.compile(model(tmp_path, "later"), tmp_path).searched
+    assert compiled(compiler, model(tmp_path, "later")).searched
     assert ["-d" in call for call in calls(tmp_path)] == [False, True]
     with pytest.raises(CompilerFailedError):
-        VendorCompiler(compiler.path, "15.0.1").compile(model(tmp_path, "later"), tmp_path)
+        compiled(VendorCompiler(compiler.path, "15.0.1"), model(tmp_path, "later"))
     before = len(calls(tmp_path))
     with pytest.raises(CompilerFailedError, match="Model not quantized"):
-        compiler.compile(model(tmp_path, "Model not quantized"), tmp_path)
+        compiled(compiler, model(tmp_path, "Model not quantized"))
     assert len(calls(tmp_path)) == before + 1
 
 
@@ -165,14 +174,14 @@ def test_failures_are_stepped_around_where_that_can_help(tmp_path: Path, compile
         ("crash", "killed by signal 6", "The compiler crashed"),
         ("silent", "Edge TPU Compiler version", "atoll check"),
         ("lies", "Edge TPU Compiler version", "atoll check"),
-        ("some new reason", "failed: Compilation failed!", "atoll check"),
+        ("some new reason", "failed with status 1; it printed: Edge TPU", "atoll check"),
     ],
 )
 def test_failures_are_explained(
     tmp_path: Path, compiler: VendorCompiler, behaviour: str, message: str, hint: str
 ) -> None:
     with pytest.raises(CompilerFailedError, match=message) as caught:
-        compiler.compile(model(tmp_path, behaviour), tmp_path)
+        compiled(compiler, model(tmp_path, behaviour))
     assert str(tmp_path / "net.tflite") in caught.value.message
     assert hint in caught.value.hint
 
@@ -180,12 +189,12 @@ def test_failures_are_explained(
 def test_time_limit_kills_it_and_its_children(
     tmp_path: Path, compiler: VendorCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atoll.compiler.external import vendor_compiler as internals
+    from atoll.compiler.external import calling as internals
 
     monkeypatch.setattr(internals, "GRACE", 0.5)
     begin = time.monotonic()
     with pytest.raises(CompilerTimeoutError, match="did not finish within 0 s"):
-        compiler.compile(model(tmp_path, "hang"), tmp_path, seconds=0, search=False)
+        compiled(compiler, model(tmp_path, "hang"), retry=False, seconds=0)
     assert time.monotonic() - begin < 500  # the child that sleeps 1,000 s held its output open
 
 
@@ -193,26 +202,26 @@ def test_what_prints_without_end_is_stopped(tmp_path: Path) -> None:
     flood = script(tmp_path / "flood", "#!/bin/sh\nexec /bin/cat /dev/zero\n")
     with pytest.raises(CompilerInvalidError, match="not the vendor's compiler"):
         find_compiler(str(flood))
-    with pytest.raises(CompilerFailedError, match=r"printed more than 1048576 bytes and was stopped\.") as caught:
-        VendorCompiler(str(flood), "16.0").compile(model(tmp_path, "fine"), tmp_path)
+    with pytest.raises(CompilerFailedError, match=r"printed more than 1048576 bytes and was stopped") as caught:
+        compiled(VendorCompiler(str(flood), "16.0"), model(tmp_path, "fine"))
     assert len(str(caught.value)) < 1000
 
 
 def test_segments_side_by_side(tmp_path: Path, compiler: VendorCompiler) -> None:
     models = [model(tmp_path, "fine", f"net_segment_{i}_of_4") for i in range(4)]
-    results = compile_all(compiler, models, tmp_path, jobs=2)
+    results = compiler.compile_files(models, tmp_path, jobs=2)
     assert [result.model for result in results] == models
     assert all(result.output.exists() for result in results)
     models[2].write_text("Model not quantized")
     with pytest.raises(CompilerFailedError, match="segment_2_of_4"):
-        compile_all(compiler, models, tmp_path)
+        compiler.compile_files(models, tmp_path)
 
 
 def test_a_failure_ends_the_others(tmp_path: Path, compiler: VendorCompiler) -> None:
     models = [model(tmp_path, "Model not quantized", "bad"), model(tmp_path, "hang", "slow")]
     begin = time.monotonic()
     with pytest.raises(CompilerFailedError, match="bad"):
-        compile_all(compiler, models, tmp_path, jobs=2)
+        compiler.compile_files(models, tmp_path, jobs=2)
     assert time.monotonic() - begin < 100  # the limit is 190 s, the stand-in hangs for 1,000 s
 
 
@@ -224,5 +233,5 @@ def test_a_broken_compiler_in_path_is_told(tmp_path: Path) -> None:
 
 def test_a_compiler_that_was_removed(tmp_path: Path, compiler: VendorCompiler) -> None:
     Path(compiler.path).unlink()
-    with pytest.raises(CompilerMissingError, match="cannot be run any more"):
-        compiler.compile(model(tmp_path, "fine"), tmp_path)
+    with pytest.raises(CompilerMissingError, match="cannot be run: it, or its interpreter, is gone"):
+        compiled(compiler, model(tmp_path, "fine"))
