@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 import sys
@@ -137,6 +138,7 @@ def _work(job: Job, scratch: str, results: Connection) -> None:
     """The child: Ctrl-C reaches the parent too, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does then
+    gc.disable()  # hardly anything that it makes is garbage before it ends
     try:
         results.send(_compile(job, scratch, results.send))
     except AtollError as error:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from weighted_graphs import activation, layers, one_layer
 
-from atoll.compiler.parameters import layer_bytes, layout_of, pack_layer, unpack_layer
+from atoll.compiler.parameters import layer_bytes, layout_of, pack_layer
 from atoll.compiler.parameters.layout import Form, Layout, touching_taps
+from atoll.compiler.parameters.unpack import unpack_layer
 from atoll.errors import CorruptPackageError, UnsupportedModelError
 from atoll.hardware.generations import generation
 from atoll.model import Graph, Operator

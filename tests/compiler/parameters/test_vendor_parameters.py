@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from atoll.compiler.package_format import Package, read_package
-from atoll.compiler.parameters import layer_bytes, layout_of, pack_layer, parameter_size, unpack_layer
+from atoll.compiler.parameters import layer_bytes, layout_of, pack_layer, parameter_size
 from atoll.compiler.parameters.sizes import WEIGHTED
+from atoll.compiler.parameters.unpack import unpack_layer
 from atoll.hardware.generations import Generation, generation
 from atoll.model import CUSTOM_OP, Model
 from atoll.model.tflite import read_model

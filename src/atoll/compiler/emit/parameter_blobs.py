@@ -10,7 +10,6 @@ import numpy.typing as npt
 from atoll.compiler.memory import LayerPlan
 from atoll.compiler.parameters import pack_layer
 from atoll.compiler.parameters.sizes import WEIGHTED
-from atoll.compiler.parameters.skeleton import Location, skeleton
 from atoll.hardware.generations import Generation
 from atoll.model.graph import Graph, Model
 from atoll.model.subgraph import boundary, extract
@@ -42,6 +41,8 @@ def region_skeleton(
     model: Model, region: Sequence[int], layers: Sequence[LayerPlan], generation: Generation
 ) -> memoryview:
     """What a virtual device needs of a region beside its :func:`parameter_blobs`, as ``serialized_model``."""
+    from atoll.compiler.parameters.skeleton import Location, skeleton  # few files are made without their CPU graph
+
     graph, chosen = model.main, sorted(region)
     names = [[graph.tensors[i].name for i in side] for side in boundary(graph, chosen)]
     part = extract(model, chosen, inputs=names[0], outputs=names[1])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +14,7 @@ from atoll.model import flatbuffer as flat
 from atoll.model.flatbuffer import FlatError, Record
 from atoll.model.graph import EMPTY, Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
 from atoll.model.tflite import schema
+from atoll.model.tflite.archive import archive_start
 from atoll.model.verify import InconsistentModelError, verify
 
 _DTYPES = {dtype.code: dtype for dtype in DType}
@@ -40,6 +39,7 @@ def parse_model(data: bytes | bytearray | memoryview, path: str = "") -> Model:
             f"{name} is not a TensorFlow Lite model: its bytes 4 to 7 are {bytes(view[4:8])!r}, not b'TFL3'",
             "Convert the network with the TensorFlow Lite or LiteRT converter first.",
         )
+    schema.generated()  # from here, where the chain of calls is short yet
     try:
         model = _model(flat.read_root(schema.MODEL, view, schema.IDENTIFIER), view, path)
         verify(model)
@@ -74,48 +74,9 @@ def _model(record: Record, data: memoryview, path: str) -> Model:
 
 
 def _appendix(data: memoryview) -> Buffer | None:
-    """The ZIP archive behind the FlatBuffer, where TFLite metadata keeps labels and other associated files."""
-    end_record = b"PK\5\6"
-    if end_record not in bytes(data[-(2**16 + 22) :]):  # it ends with a comment of at most 64 KiB
-        return None
-    import zipfile  # late: most models have no archive
-
-    try:
-        with zipfile.ZipFile(_File(data)) as archive:
-            start = min((item.header_offset for item in archive.infolist()), default=archive.start_dir)
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        return None  # the four bytes were weights
-    return Buffer(np.frombuffer(data, np.uint8, len(data) - start, start)) if 0 < start < len(data) else None
-
-
-class _File(io.RawIOBase):
-    """A memoryview as the seekable file that :mod:`zipfile` wants, without copying it."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._data)}[whence]
-        if base + offset < 0:
-            raise OSError("before the start")
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, target: Any) -> int:
-        part = self._data[self._position : self._position + len(target)]
-        target[: len(part)] = part
-        self._position += len(part)
-        return len(part)
+    """The archive behind the FlatBuffer."""
+    start = archive_start(data)
+    return None if start is None else Buffer(np.frombuffer(data, np.uint8, len(data) - start, start))
 
 
 def _buffer(record: Record, data: memoryview) -> Buffer | None:

@@ -7,11 +7,12 @@ with the generated code that ``ai-edge-litert`` ships, so that a new operator ne
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import re
 import struct
 from collections.abc import Mapping
-from types import MappingProxyType
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import flatbuffers
@@ -22,8 +23,22 @@ from atoll.model.flatbuffer import FlatError, Ints, Numbers, Reader, Scalar, Sub
 IDENTIFIER = b"TFL3"
 
 
-generated = functools.partial(importlib.import_module, "ai_edge_litert.schema_py_generated")
-"""LiteRT's generated schema (imported late: it is large)."""
+@functools.cache
+def generated() -> ModuleType:
+    """LiteRT's generated schema (imported late: it is large).
+
+    Without the package around it, which opens LiteRT's library (8 MB) when it is imported.
+    """
+    package = importlib.util.find_spec("ai_edge_litert")
+    folders = package.submodule_search_locations if package is not None else None
+    if not folders:
+        raise ModuleNotFoundError("ai-edge-litert is not installed")
+    path = Path(folders[0], "schema_py_generated.py")
+    spec = importlib.util.spec_from_file_location("atoll_litert_schema", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @functools.cache
