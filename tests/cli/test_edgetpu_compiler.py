@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll.compiler.external.report_parser import Attempt, parse_vendor
+from atoll.compiler.external.report_parser import ParsedAttempt, parse_vendor
 from atoll.model import Buffer, DType, Model, Tensor
 from atoll.model.tflite import read_model, write_model
 from atoll.vendor_tools import edgetpu_compiler
@@ -304,7 +304,7 @@ def test_the_search_steps_back_until_it_compiles(
     result = compiler(*options, "net.tflite")
     assert result.code == 0
     report = parse_vendor(result.out)
-    assert report.attempts == tuple(Attempt(n, () if n == 6 else (f"conv_{n - 1}",)) for n in tried)
+    assert report.attempts == tuple(ParsedAttempt(n, () if n == 6 else (f"conv_{n - 1}",)) for n in tried)
     assert result.out.count("Compilation failed! \n") == len(tried) - 1
     assert (report.succeeded, report.models[0].mapped_operators) == (True, tried[-1])
 

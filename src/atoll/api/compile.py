@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from atoll.api.compile_job import Compilation, Job, cut
+from atoll.api.compile_job import Compilation, CompileJob, cut
 from atoll.compiler.choosing import Codegen, choose_compiler
 from atoll.compiler.interface import SECONDS, Attempt, CompiledFiles, CompileOptions, Compiler
 from atoll.compiler.own_compiler import NAME, OwnCompiler
@@ -122,7 +122,7 @@ def compile(  # noqa: A001 - the command's name
     }
     only_ours = next((option for option, asked in ours.items() if asked), "")
     chosen = _choose(codegen, compiler, options, only_ours, on_message)
-    job = Job(given, options, partition or segments or 1, stop_at, str(output_dir), weights)
+    job = CompileJob(given, options, partition or segments or 1, stop_at, str(output_dir), weights)
     if chosen.virtual:
         report = _compile_here(job, timeout, names, on_attempt, on_progress)
     else:
@@ -135,7 +135,7 @@ def compile(  # noqa: A001 - the command's name
 
 
 def _compile_here(
-    job: Job,
+    job: CompileJob,
     timeout: float,
     names: tuple[str, ...],
     on_attempt: Callable[[Attempt], object],
@@ -157,7 +157,7 @@ def _compile_here(
     )
 
 
-def _compile_by(chosen: Compiler, job: Job, names: tuple[str, ...], on_progress: OnProgress) -> CompileReport:
+def _compile_by(chosen: Compiler, job: CompileJob, names: tuple[str, ...], on_progress: OnProgress) -> CompileReport:
     model = load(job.models[0])
     require_compilable(model)
     done = chosen.compile([model], job.directory or ".", cut(model, job.cuts), on_progress)

@@ -39,7 +39,7 @@ from atoll.support import require_compilable
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CompileJob:
     """What our compiler is to compile, and where the files go."""
 
     models: tuple[ModelLike, ...]
@@ -57,7 +57,7 @@ class Job:
 class Compilation:
     """A job under way, from the moment this object is made; use it as a context, which ends the process."""
 
-    def __init__(self, job: Job, timeout: float) -> None:
+    def __init__(self, job: CompileJob, timeout: float) -> None:
         self._job = job
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
@@ -134,7 +134,7 @@ class Compilation:
                 output.write(report.log, log_text(report.block(job.directory)))
 
 
-def _work(job: Job, scratch: str, results: Connection) -> None:
+def _work(job: CompileJob, scratch: str, results: Connection) -> None:
     """The child: Ctrl-C reaches the parent too, which ends this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does then
@@ -150,7 +150,7 @@ def _work(job: Job, scratch: str, results: Connection) -> None:
     results.close()
 
 
-def _compile(job: Job, scratch: str, send: Callable[[object], None]) -> tuple[FileReport, ...]:
+def _compile(job: CompileJob, scratch: str, send: Callable[[object], None]) -> tuple[FileReport, ...]:
     models = [_loaded(source) for source in job.models]
     compiler = OwnCompiler(_with_stops(job.options, job.stop_at, models))
     if job.rates is not None:
@@ -180,7 +180,7 @@ def _loaded(source: ModelLike) -> Model:
 
 
 def cut(model: Model, cuts: int | str | Path | Partition) -> Partition:
-    """Where :attr:`Job.cuts` cuts the model. Raises PartitionError, FileAccessError."""
+    """Where :attr:`CompileJob.cuts` cuts the model. Raises PartitionError, FileAccessError."""
     if isinstance(cuts, Partition):
         return cuts
     return equal_partition(model.main, cuts) if isinstance(cuts, int) else read_partition(cuts, model.main).partition

@@ -50,7 +50,7 @@ class ParsedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class ParsedAttempt:
     """One try of ``-d``: how many operators, and the tensors where it stopped."""
 
     operators: int
@@ -66,7 +66,7 @@ class ParsedReport:
     models: tuple[ParsedModel, ...] = ()
     operators: tuple[OperatorRow, ...] = ()
     """Rows of a table that belongs to no model of the text."""
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[ParsedAttempt, ...] = ()
     succeeded: bool | None = None
     """What the last verdict said; None when the text holds none (compilers before 16, torn texts)."""
     errors: tuple[str, ...] = ()
@@ -157,7 +157,7 @@ class _Reading:
                 self._report = replace(report, milliseconds=int(match[1]))
         elif match := _ATTEMPT.match(line):
             self._open = False
-            self._report = replace(report, attempts=(*report.attempts, Attempt(int(match[1]))))
+            self._report = replace(report, attempts=(*report.attempts, ParsedAttempt(int(match[1]))))
         elif (match := _TENSORS.match(line)) and report.attempts:
             last = replace(report.attempts[-1], tensors=tuple(match[1].split(",")))
             self._report = replace(report, attempts=(*report.attempts[:-1], last))

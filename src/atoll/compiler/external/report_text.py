@@ -51,14 +51,17 @@ class VendorBlock:
 
     @property
     def total_operators(self) -> int:
+        """On the Edge TPU and on the CPU."""
         return sum(row.count for row in self.operators)
 
     @property
     def mapped_operators(self) -> int:
+        """On the Edge TPU."""
         return sum(row.count for row in self.operators if row.status == Status.MAPPED.value)
 
 
 def timer_line(seconds: int) -> str:
+    """Before each compilation."""
     return f"Started a compilation timeout timer of {seconds} seconds."
 
 
