@@ -117,7 +117,7 @@ def whole(graph: Graph, capacity_bytes: float | None, compiler: Generation = DEF
     region = tuple(i for i, operator in enumerate(graph.operators) if operator.kind != "CUSTOM")
     sizes = {i: parameter_size(graph, graph.operators[i], compiler) for i in region}
     if capacity_bytes is None:
-        (plan,) = plan_memory([model_parameters(graph, region, parameter_size, "", compiler)], compiler).models
+        (plan,) = plan_memory([model_parameters(graph, region, "", compiler)], compiler).models
         cached = frozenset(item.layer.operator for item in plan.layers if item.cached)
     else:
         cached = cached_layers(graph, sizes, capacity_bytes)

@@ -28,7 +28,6 @@ from atoll.compiler.external.report_text import (
 )
 from atoll.compiler.inspection import inspect_model
 from atoll.compiler.memory import model_parameters, plan_memory
-from atoll.compiler.parameters import parameter_size
 from atoll.hardware.generations import DEFAULT, generation
 from atoll.model import Buffer, DType, Graph, Model, Operator, Quantization, Tensor
 from atoll.model.subgraph import extract
@@ -198,7 +197,7 @@ def _memory(lines: Iterable[Line]) -> dict[str, list[tuple[int, float]]]:
         partition = partition_at(model.main, equal_parameters(model.main, count), "")
         for segment, theirs_on, theirs_off in zip(partition.segments, on, off):
             part = extract(model, segment.operators, inputs=segment.inputs, outputs=segment.outputs).main
-            own = model_parameters(part, range(len(part.operators)), parameter_size)
+            own = model_parameters(part, range(len(part.operators)))
             (plan,) = plan_memory([own]).models
             pairs["on-chip"].append((plan.used, theirs_on))
             pairs["off-chip"].append((plan.off_chip, theirs_off))

@@ -29,7 +29,6 @@ from atoll.compiler.emit import (
 from atoll.compiler.memory import ModelParameters, ModelPlan, model_parameters, plan_memory
 from atoll.compiler.memory.order import OrderSearch, best_order
 from atoll.compiler.package_format import write_package
-from atoll.compiler.parameters import parameter_size
 from atoll.errors import AtollError, UnsupportedModelError, UsageError
 from atoll.files import output_directory
 from atoll.findings import Finding
@@ -245,7 +244,7 @@ def _map(parts: Sequence[Model], options: CompileOptions, most: int | None = Non
 
 def _parameters(parts: Sequence[Model], mappings: Sequence[Regions], options: CompileOptions) -> list[ModelParameters]:
     return [
-        model_parameters(part.main, itertools.chain(*mapping.regions), parameter_size, part.path, options.generation)
+        model_parameters(part.main, itertools.chain(*mapping.regions), part.path, options.generation)
         for part, mapping in zip(parts, mappings)
     ]
 

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from atoll.compiler.memory import LayerKind, LayerParameters, ModelParameters, model_parameters, uncached_operators
 from atoll.compiler.memory.reserve import reserve_rows
-from atoll.compiler.parameters import parameter_size
 from atoll.estimate import ParameterUse, RegionTiming, Timing, time_model
 from atoll.hardware.chip import EDGE_TPU
 from atoll.hardware.host import Target
@@ -50,7 +49,7 @@ class SegmentCosts:
         layers are streamed that a larger memory would cache."""
         self.graph, self.target, self.memory_limit = graph, target, memory_limit
         self.mapped = {i for region in choose_regions(graph, operator_support(graph)).regions for i in region}
-        layers = model_parameters(graph, sorted(self.mapped), parameter_size).layers
+        layers = model_parameters(graph, sorted(self.mapped)).layers
         self.layers: Mapping[int, LayerParameters] = {layer.operator: layer for layer in layers}
         self._stage_ms, self._boundary = target.host.stage_ms, 1.0
         self._costs: dict[Operators, float] = {}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from verified_plan import verify_plan
 
 from atoll.compiler.memory import (
     LayerKind,
@@ -17,9 +18,7 @@ from atoll.compiler.memory import (
     model_parameters,
     plan_memory,
     reserve_rows,
-    verify_plan,
 )
-from atoll.compiler.parameters import parameter_size
 from atoll.hardware.generations import Generation, generation
 from atoll.model import CUSTOM_OP
 from atoll.model.tflite import read_model
@@ -53,7 +52,7 @@ def parameters(file: str) -> ModelParameters:
     mapped = [
         n for n, operator in enumerate(graph.operators) if not on_cpu & {t.name for t in graph.outputs_of(operator)}
     ]
-    return model_parameters(graph, mapped, parameter_size, file, version_of(file))
+    return model_parameters(graph, mapped, file, version_of(file))
 
 
 WITH_SOURCE = [golden for golden in GOLDENS if source_of(MODELS / golden["file"]).exists()]

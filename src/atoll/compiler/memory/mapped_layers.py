@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Iterable
 
 from atoll.compiler.memory.memory_plan import LayerKind, LayerParameters, ModelParameters
 from atoll.compiler.memory.reserve import reserve_rows
+from atoll.compiler.parameters.sizes import ParameterSize, parameter_size
 from atoll.hardware.generations import DEFAULT, Generation
 from atoll.model.graph import Graph, Operator
-
-
-class Size(Protocol):
-    """What an operator's constants take on the chip (:class:`atoll.compiler.parameters.ParameterSize`)."""
-
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def block_rows(self) -> tuple[int, ...]: ...
-    @property
-    def streamed(self) -> bool: ...
 
 
 def model_parameters(
     graph: Graph,
     operators: Iterable[int],
-    size_of: Callable[[Graph, Operator, Generation], Size],
     name: str = "",
     generation: Generation = DEFAULT,
 ) -> ModelParameters:
     """The layers with parameters among the mapped ``operators`` (indices), and the reserve of their executable.
 
-    ``size_of`` is :func:`atoll.compiler.parameters.parameter_size`; what it raises is passed on.
+    Args:
+        graph: The model's graph 0.
+        operators: Indices of the mapped operators.
+        name: Of the model, for messages.
+        generation: Of the compiler: how it lays parameters out.
+
+    Raises:
+        UnsupportedModelError: As :func:`atoll.compiler.parameters.parameter_size`.
     """
     chosen = sorted(operators)
     layers = []
     for index in chosen:
         operator = graph.operators[index]
-        size = size_of(graph, operator, generation)
+        size = parameter_size(graph, operator, generation)
         if size.nbytes:
             kind = _kind(graph, operator, size)
             output = graph.tensors[operator.outputs[0]].name
@@ -45,7 +40,7 @@ def model_parameters(
     return ModelParameters(name, tuple(layers), reserve_rows(_input_shapes(graph, chosen), generation))
 
 
-def _kind(graph: Graph, operator: Operator, size: Size) -> LayerKind:
+def _kind(graph: Graph, operator: Operator, size: ParameterSize) -> LayerKind:
     if size.streamed:
         return LayerKind.CONSTANT
     if not size.block_rows:
