@@ -22,15 +22,20 @@ from atoll.model.flatbuffer_reader import Encoding, FlatError, Reader, ReadPlan,
 class FieldKind(Protocol):
     """How one field is read from its position in a table and written into a builder."""
 
-    def read(self, reader: Reader, position: int) -> Any: ...
-    def default(self) -> Any: ...
+    def read(self, reader: Reader, position: int) -> Any:
+        """The value at ``position``; raises :class:`FlatError`, or :class:`struct.error` behind the end."""
+
+    def default(self) -> Any:
+        """The value of a field that is absent."""
+
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
         """Write what stands outside the table (FlatBuffers are built inside out); None to leave the field out.
 
         What has to write tables returns an :data:`Encoding`, which returns this.
         """
 
-    def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None: ...
+    def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None:
+        """Store in the table that is being written what :meth:`prepare` gave."""
 
 
 class Scalar:
@@ -48,15 +53,19 @@ class Scalar:
         self._method = self._PREPEND[code]
 
     def read(self, reader: Reader, position: int) -> Any:
+        """The number."""
         return self._unpack(reader.data, position)[0]
 
     def default(self) -> Any:
+        """The number that the schema gives for an absent field."""
         return self._default
 
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:  # noqa: ARG002
+        """The number itself, None for the default."""
         return None if value == self._default else value
 
     def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None:
+        """Store the number."""
         getattr(builder, self._method)(slot, prepared, self._default)
 
 
@@ -64,9 +73,11 @@ class _Offset:
     """A field that holds an offset to something written before its table."""
 
     def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None:
+        """Store the offset."""
         builder.PrependUOffsetTRelativeSlot(slot, prepared, 0)
 
     def default(self) -> Any:
+        """None."""
         return None
 
 
@@ -74,13 +85,16 @@ class Text(_Offset):
     """A string; bytes that are not UTF-8 survive as surrogates."""
 
     def read(self, reader: Reader, position: int) -> str:
+        """The text."""
         start, length = reader.vector(position, 1)
         return bytes(reader.data[start : start + length]).decode("utf-8", "surrogateescape")
 
     def default(self) -> str:
+        """No text."""
         return ""
 
     def prepare(self, builder: flatbuffers.Builder, value: str) -> Any:
+        """Where the string is, None without text."""
         return builder.CreateString(value.encode("utf-8", "surrogateescape")) if value else None
 
 
@@ -92,10 +106,12 @@ class NumberVector(_Offset):
         self.align = align or self.dtype.itemsize
 
     def read(self, reader: Reader, position: int) -> npt.NDArray[Any]:
+        """A one-dimensional view of ``dtype`` into the data."""
         start, length = reader.vector(position, self.dtype.itemsize)
         return np.frombuffer(reader.data, self.dtype, length, start)
 
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
+        """Where the vector of an array of any shape is, None without one."""
         if value is None:
             return None
         data = np.ascontiguousarray(value, dtype=self.dtype).reshape(-1)
@@ -112,13 +128,16 @@ class Ints(NumberVector):
         super().__init__("i4")
 
     def read(self, reader: Reader, position: int) -> Any:
+        """The integers."""
         start, length = reader.vector(position, 4)
         return struct.unpack_from(f"<{length}i", reader.data, start)
 
     def default(self) -> Any:
+        """No integers."""
         return ()
 
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
+        """Where the vector is, None without integers."""
         return super().prepare(builder, value) if len(value) else None
 
 
@@ -126,6 +145,7 @@ class Strings(_Offset):
     """A vector of strings, each as raw bytes (a view)."""
 
     def read(self, reader: Reader, position: int) -> list[memoryview]:
+        """A view of the bytes of each."""
         start, length = reader.vector(position, 4)
         items = []
         for i in range(length):
@@ -135,9 +155,11 @@ class Strings(_Offset):
         return items
 
     def default(self) -> list[memoryview]:
+        """No strings."""
         return []
 
     def prepare(self, builder: flatbuffers.Builder, value: Sequence[Any]) -> Any:
+        """Where the vector of the strings is, None without any."""
         return _offsets(builder, [builder.CreateString(bytes(item)) for item in value]) if value else None
 
 
@@ -203,6 +225,7 @@ class TableSchema:
         self._slots = 1 + max(slot for slot, _ in fields.values())
 
     def decode(self, reader: Reader, position: int) -> Record:
+        """The record of the table at ``position``; the tables it refers to are read later."""
         vtable = reader.vtable(position)
         plan = reader.plans.get((id(self), vtable))
         if plan is None:

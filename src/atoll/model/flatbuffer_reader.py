@@ -21,8 +21,11 @@ class TableField(Protocol):
 class TableLike(Protocol):
     """Anything that reads one table at a position and writes one, returning its offset."""
 
-    def decode(self, reader: Reader, position: int) -> Any: ...
-    def encode(self, builder: flatbuffers.Builder, value: Any) -> int | Encoding: ...
+    def decode(self, reader: Reader, position: int) -> Any:
+        """The value of the table at ``position``. Raises :class:`FlatError`."""
+
+    def encode(self, builder: flatbuffers.Builder, value: Any) -> int | Encoding:
+        """Where the table is, or an :data:`Encoding` where others have to be written first."""
 
 
 class FlatError(ValueError):
@@ -72,6 +75,7 @@ class Reader:
         self._ahead.append((holder, key, table, position))
 
     def spend(self, amount: int) -> None:
+        """Count bytes that are visited. Raises :class:`FlatError` when they are far more than there are."""
         self.work -= amount
         if self.work < 0:
             raise FlatError("tables refer to the same bytes over and over")

@@ -41,6 +41,7 @@ class Few(TableVector):
         self.limit = limit
 
     def read(self, reader: Reader, position: int) -> list[Any]:
+        """The records, as :meth:`TableVector.read`. Raises :class:`FlatError` for more than make sense."""
         _, length = reader.vector(position, 4)
         if length > self.limit:
             raise FlatError(f"a vector of {length} tables where at most {self.limit} make sense")
@@ -55,12 +56,15 @@ class Ranges(NumberVector):
         super().__init__(np.dtype([("start", "i4"), ("end", "i4")]), align=4)
 
     def read(self, reader: Reader, position: int) -> Any:
+        """(start, end) pairs of ints, both inclusive."""
         return tuple((int(start), int(end)) for start, end in super().read(reader, position))
 
     def default(self) -> Any:
+        """No pairs."""
         return ()
 
     def prepare(self, builder: Any, value: Any) -> Any:
+        """Where the vector is; None without pairs."""
         return super().prepare(builder, [tuple(pair) for pair in value]) if value else None
 
 

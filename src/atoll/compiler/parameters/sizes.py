@@ -31,6 +31,7 @@ class ParameterSize:
 
     @property
     def wide_rows(self) -> int:
+        """Rows of wide memory of all blocks."""
         return sum(self.block_rows)
 
 

@@ -48,6 +48,7 @@ class GeneratedTable:
         self.name = name
 
     def decode(self, reader: Reader, position: int) -> Any:
+        """The generated object. Raises :class:`FlatError`."""
         reader.vtable(position)
         try:
             return getattr(generated(), self.name + "T").InitFromBuf(reader.data, position)
@@ -55,6 +56,7 @@ class GeneratedTable:
             raise FlatError(f"the {self.name} at {position} cannot be read: {error}") from error
 
     def encode(self, builder: flatbuffers.Builder, value: Any) -> int:
+        """Where the table of a generated object is."""
         return int(value.Pack(builder))
 
 
@@ -67,6 +69,7 @@ class OptionsTable(GeneratedTable):
     def decode(self, reader: Reader, position: int) -> Options:
         # Most operators of a network have the options of another one: tables of numbers alone that are equal byte
         # for byte are decoded once.
+        """Table name and fields. Raises :class:`FlatError`."""
         key = self.name, reader.offsets(reader.vtable(position)), reader.table_bytes(position)
         known = reader.memo.get(key)
         if known is None:
@@ -77,6 +80,7 @@ class OptionsTable(GeneratedTable):
         return known
 
     def encode(self, builder: flatbuffers.Builder, value: Options) -> int:
+        """Where the table is. Raises :class:`ValueError` for a field that it has not."""
         options = getattr(generated(), self.name + "T")()
         attributes = {_snake(name): name for name in vars(options)}
         for name, field in value[1].items():
