@@ -141,11 +141,6 @@ class Network:
         return sum(layer.parameters for layer in self.layers)
 
     @property
-    def trainable_parameters(self) -> int:
-        """As frameworks count: a batch norm has a scale besides the shift that folding turned into a bias."""
-        return self.parameters + sum(layer.channels for layer in self.layers if layer.batch_norm)
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(layer.macs for layer in self.layers)
