@@ -28,7 +28,7 @@ from atoll.partitioning.best_cuts import best_cuts, best_pieces, cut_places, int
 from atoll.partitioning.fleet_costs import FleetCosts
 from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.quantization.calibrate import calibrate
-from atoll.quantization.float_network import Activation, Layer, Network, Padding
+from atoll.quantization.float_network import Activation, FloatLayer, Network, Padding
 from atoll.quantization.quantizer import quantize
 
 HERE = Path(__file__).parent
@@ -65,18 +65,18 @@ def nasnet() -> Graph:
     return quantize(calibrate(net, 0), "nasnet").main
 
 
-def _cell(net: Network, name: str, before: Layer, last: Layer, filters: int, stride: int) -> Layer:
+def _cell(net: Network, name: str, before: FloatLayer, last: FloatLayer, filters: int, stride: int) -> FloatLayer:
     if before.shape[1] != last.shape[1]:
         before = net.max_pool(before, f"{name}/shrink", 2, 2, Padding.SAME)
     h, left = net.conv(last, f"{name}/h", filters), net.conv(before, f"{name}/left", filters)
 
-    def separable(x: Layer, part: str, kernel: int) -> Layer:
+    def separable(x: FloatLayer, part: str, kernel: int) -> FloatLayer:
         for n in (1, 2):
             x = net.depthwise(x, f"{name}/{part}/depthwise{n}", kernel, stride if n == 1 else 1)
             x = net.conv(x, f"{name}/{part}/pointwise{n}", filters, 1, 1, Activation.RELU)
         return x
 
-    def pooled(x: Layer, part: str) -> Layer:
+    def pooled(x: FloatLayer, part: str) -> FloatLayer:
         return net.average_pool(x, f"{name}/{part}/pool", 3, stride, Padding.SAME)
 
     keep = (lambda x, part: pooled(x, part)) if stride > 1 else (lambda x, _part: x)

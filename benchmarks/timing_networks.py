@@ -13,7 +13,7 @@ import numpy as np
 from atoll.model.graph import Buffer, DType, Graph, Operator, Quantization, Tensor
 from atoll.networks.dense_prediction import ssd_mobilenet_v1
 from atoll.networks.mobilenet import RELU6, mobilenet_v1, mobilenet_v2
-from atoll.quantization.float_network import Activation, Layer, Network, Padding
+from atoll.quantization.float_network import Activation, Drawn, FloatLayer, Network, Padding
 
 _BYTES = np.ones(64 << 20, np.uint8)
 RELU, VALID = Activation.RELU, Padding.VALID
@@ -64,7 +64,7 @@ def conv_sweep(filters: int) -> Graph:
 
 def _dense(inputs: int, units: Sequence[int]) -> Graph:
     net = Network("dense", (1, 1, inputs))
-    x = net.input = Layer("input", "INPUT", (), (1, inputs))
+    x = net.input = FloatLayer("input", "INPUT", (), (1, inputs))
     for index, count in enumerate(units):
         x = net.dense(x, f"d{index}", count)
     net.outputs["y"] = x
@@ -132,8 +132,8 @@ def inception_v1(name: str = "inception_v1", resolution: int = 224) -> Network:
     return _logits(net, net.average_pool(x, "average", 7, 1))
 
 
-def _logits(net: Network, x: Layer, classes: int = 1001) -> Network:
-    x = net.conv(x, "logits", classes, batch_norm=False)
+def _logits(net: Network, x: FloatLayer, classes: int = 1001) -> Network:
+    x = net.conv_drawn(Drawn(batch_norm=False), x, "logits", classes)
     net.outputs["p"] = net.softmax(net.reshape(x, "squeeze", (1, classes)), "softmax")
     return net
 
@@ -142,7 +142,7 @@ def inception_v4(name: str = "inception_v4", resolution: int = 299) -> Network:
     """Szegedy et al. 2016 (arXiv:1602.07261), as TF-slim declares it."""
     net = Network(name, (resolution, resolution, 3))
 
-    def branch(x: Layer, n: str, *convs: tuple[int, int | tuple[int, int]], down: bool = False) -> Layer:
+    def branch(x: FloatLayer, n: str, *convs: tuple[int, int | tuple[int, int]], down: bool = False) -> FloatLayer:
         for index, (channels, kernel) in enumerate(convs):
             last = down and index == len(convs) - 1
             x = net.conv(x, f"{n}{index}", channels, kernel, 2 if last else 1, RELU, VALID if last else Padding.SAME)
@@ -194,7 +194,7 @@ def ssd_mobilenet_v2(name: str, resolution: int, classes: int) -> Network:
     for output, values in (("box", 4), ("score", classes)):
         parts = []
         for index, (x, boxes) in enumerate(zip(maps, (3, 6, 6, 6, 6, 6))):
-            y = net.conv(x, f"{output}{index}", boxes * values, batch_norm=False)
+            y = net.conv_drawn(Drawn(batch_norm=False), x, f"{output}{index}", boxes * values)
             parts.append(net.reshape(y, f"{output}{index}f", (1, x.shape[1] * x.shape[2] * boxes, values)))
         joined = net.concat(parts, output, axis=1)
         net.outputs[output] = net.logistic(joined, f"{output}s") if output == "score" else joined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from atoll.planning.best_uses import best_uses
 
 from atoll.errors import PartitionError
 from atoll.estimate import pipeline_timing
@@ -12,7 +13,6 @@ from atoll.hardware.host import profile
 from atoll.partitioning import Goal
 from atoll.partitioning.best_cuts import best_cuts, cut_places, interval
 from atoll.partitioning.segment_costs import SegmentCosts
-from atoll.planning.best_uses import best_uses
 from builders import branched, chain
 
 X86 = profile("x86-pcie")

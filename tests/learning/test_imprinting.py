@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from extractors import DIM, extractor, on_cpu, quantized, real_values
-from pictures import CLASSES, pictures
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.learning import ImprintingEngine, ModelFileError, TrainingError, UntrainableModelError, with_imprinting_tail
@@ -28,6 +26,8 @@ from atoll.model.graph_tools import join_tflite_models
 from atoll.model.subgraph import extract
 from atoll.model.tflite import model_bytes, parse_model, read_model, write_model
 from atoll.toolchain import compile_model
+from extractors import DIM, extractor, on_cpu, quantized, real_values
+from pictures import CLASSES, pictures
 
 VARIANTS = [(DType.UINT8, False), (DType.UINT8, True), (DType.INT8, False), (DType.INT8, True)]
 each_variant = pytest.mark.parametrize(("dtype", "flat"), VARIANTS, ids=lambda v: str(getattr(v, "name", v)))

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from extractors import DIM, extractor, on_cpu, real_values
-from pictures import pictures
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.errors import UsageError
@@ -23,6 +21,8 @@ from atoll.learning import (
 from atoll.model import DType, Model
 from atoll.model.tflite import parse_model, read_model, write_model
 from atoll.toolchain import compile_model
+from extractors import DIM, extractor, on_cpu, real_values
+from pictures import pictures
 
 VARIANTS = [(DType.UINT8, False), (DType.UINT8, True), (DType.INT8, False), (DType.INT8, True)]
 each_variant = pytest.mark.parametrize(("dtype", "flat"), VARIANTS, ids=lambda v: str(getattr(v, "name", v)))

@@ -6,7 +6,6 @@ import contextlib
 from dataclasses import replace
 
 import pytest
-from extractors import extractor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from atoll.errors import AtollError
 from atoll.learning import ImprintingEngine, SoftmaxRegression, with_imprinting_tail
 from atoll.model import DType, Model
 from atoll.model.tflite import model_bytes, parse_model
+from extractors import extractor
 
 MODELS = {flat: with_imprinting_tail(extractor(flat=flat)) for flat in (False, True)}
 

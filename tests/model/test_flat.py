@@ -8,19 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.model import flatbuffer as flat
-from atoll.model.flatbuffer import FlatError, Ints, Numbers, Scalar, Strings, Sub, Table, Tables, Text, Union
+from atoll.model.flatbuffer import Ints, NumberVector, Scalar, Strings, Sub, TableSchema, TableVector, Text, Union
+from atoll.model.flatbuffer_reader import FlatError
 
-LEAF = Table(number=(0, Scalar("q")), name=(1, Text()))
-OTHER = Table(flag=(0, Scalar("?", False)))
-ROOT = Table(
+LEAF = TableSchema(number=(0, Scalar("q")), name=(1, Text()))
+OTHER = TableSchema(flag=(0, Scalar("?", False)))
+ROOT = TableSchema(
     small=(0, Scalar("b")),
     big=(2, Scalar("Q", 7)),
     real=(3, Scalar("d")),
     text=(4, Text()),
-    data=(5, Numbers("u1", align=16)),
+    data=(5, NumberVector("u1", align=16)),
     shape=(6, Ints()),
     leaf=(7, Sub(LEAF)),
-    leaves=(8, Tables(LEAF)),
+    leaves=(8, TableVector(LEAF)),
     strings=(9, Strings()),
     kind=(10, Scalar("B")),
     choice=(11, Union("kind", {1: LEAF, 2: OTHER}.get)),
@@ -83,8 +84,8 @@ def test_damage_is_refused_or_read_but_never_escapes(record: object, choice: obj
 @pytest.mark.parametrize("share", [True, False])
 def test_tables_that_repeat_themselves_do_not_multiply(share: bool) -> None:
     """A few kilobytes whose vectors all point at one table must not become many records."""
-    row = Table(items=(0, Tables(LEAF)))
-    rows = Table(rows=(0, Tables(row)))
+    row = TableSchema(items=(0, TableVector(LEAF)))
+    rows = TableSchema(rows=(0, TableVector(row)))
     content = bytearray(flat.write_root(rows, {"rows": [{"items": [{"number": 1}] * 30}] * 30}, None, 1 << 16))
     if share:
         reader = flat.Reader(memoryview(content))

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atoll.quantization.float_network import Layer, Network, Padding
+from atoll.quantization.float_network import FloatLayer, Network, Padding
 from atoll.quantization.kernels import KINDS, Array
 
 SHAPES = st.tuples(st.integers(5, 9), st.integers(5, 9), st.integers(1, 3))
@@ -16,7 +16,7 @@ PADDINGS = st.sampled_from(Padding)
 
 
 def windows(
-    layer: Layer, x: Array, kernel: tuple[int, int]
+    layer: FloatLayer, x: Array, kernel: tuple[int, int]
 ) -> dict[tuple[int, int], tuple[Array, tuple[slice, slice]]]:
     """Per output cell: the part of the window inside the image, and which part of the filter that is.
 

@@ -20,7 +20,7 @@ from atoll.networks.inception import inception_v3
 from atoll.networks.mobilenet import mobilenet_v1, mobilenet_v2
 from atoll.networks.resnet import resnet
 from atoll.quantization.calibrate import Calibrated, calibrate
-from atoll.quantization.float_network import Layer, Network
+from atoll.quantization.float_network import FloatLayer, Network
 from atoll.quantization.quantizer import quantize
 
 RESOLVERS = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.AUTO)
@@ -37,7 +37,7 @@ SMALL: dict[str, Callable[[], Network]] = {
 LARGE = ("resnet50", "resnet152", "inception_v3", "mobilenet_v2_1.0_224", "ssd_mobilenet_v1")
 
 
-def predictions(network: Network) -> list[Layer]:
+def predictions(network: Network) -> list[FloatLayer]:
     """The last layers before softmax and logistic, which squeeze most of the variation out."""
     return [layer.inputs[0] if layer.kind in ("SOFTMAX", "LOGISTIC") else layer for layer in network.outputs.values()]
 

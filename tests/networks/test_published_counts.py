@@ -16,6 +16,12 @@ def declare(name: str) -> Network:
     return RECIPES[name].declare(RECIPES[name].resolution)
 
 
+def trainable_parameters(name: str) -> int:
+    """As frameworks count: a batch norm has a scale besides the shift that folding turned into a bias."""
+    net = declare(name)
+    return net.parameters + sum(layer.channels for layer in net.layers if layer.batch_norm)
+
+
 @pytest.mark.parametrize(
     ("name", "count"),
     [
@@ -29,7 +35,7 @@ def declare(name: str) -> Network:
     ],
 )
 def test_trainable_parameters_equal_the_frameworks_count(name: str, count: int) -> None:
-    assert declare(name).trainable_parameters == count
+    assert trainable_parameters(name) == count
 
 
 def test_inception_has_keras_trainable_parameters() -> None:
@@ -58,7 +64,7 @@ def test_unet_of_width_64_has_the_original_parameters() -> None:
 )
 def test_parameters_round_to_the_printed_figure(name: str, parameters: float) -> None:
     """Tables round to one or two digits, some count 1001 classes: half a unit of one digit, or 1 %."""
-    assert declare(name).trainable_parameters / 1e6 == pytest.approx(parameters, rel=0.01, abs=0.05)
+    assert trainable_parameters(name) / 1e6 == pytest.approx(parameters, rel=0.01, abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import itertools
 import random
 
 import pytest
+from atoll.planning.counts import fewest_for, plan_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.errors import PartitionError
 from atoll.partitioning import Fleet, Goal, optimal_cuts
-from atoll.planning.counts import fewest_for, plan_counts
 
 
 def plans_for(operators: int, cost, counts, max_rate=None, **options):

@@ -15,6 +15,7 @@ from atoll.api.image_runs import ImageRuns
 from atoll.errors import OutputError, TrainingError, UntrainableModelError, UsageError
 from atoll.files import output_directory, require_writable_directory
 from atoll.learning import (
+    Evaluation,
     ImageFolder,
     ImprintingEngine,
     LearningCurve,
@@ -126,7 +127,7 @@ def learn(
     if curve_file is not None and trained.curve is not None:
         files[curve_file] = trained.curve.svg()
     _write(files)
-    confusion = _confusion(trained, str(output), lesson.runs)
+    tested = _tested(trained, str(output), lesson.runs)
     last = trained.curve.points[-1] if trained.curve is not None else None
     return LearnReport(
         output=str(output),
@@ -135,8 +136,8 @@ def learn(
         method=method,
         trained_on=len(trained.train),
         tested_on=len(trained.test),
-        top1=sum(row[i] for i, row in enumerate(confusion)) / len(trained.test) if trained.test else None,
-        confusion=confusion,
+        top1=tested.top1 if trained.test else None,
+        confusion=tested.confusion,
         iterations=last.iteration if last else None,
         loss=last.loss if last else None,
         train_accuracy=last.train_accuracy if last else None,
@@ -235,13 +236,13 @@ def _descend(lesson: _Lesson, model: Model, options: _Descent, on_progress: OnPr
     return _Trained(regression.serialize_model(model), folder.labels, folder, ids, train, test, curve)
 
 
-def _confusion(trained: _Trained, path: str, runs: ImageRuns) -> tuple[tuple[int, ...], ...]:
-    """What the held-out images show (rows) and what the classifier takes them for (columns)."""
+def _tested(trained: _Trained, path: str, runs: ImageRuns) -> Evaluation:
+    """What the held-out images show, and what the classifier takes them for."""
     paths = [trained.folder.examples[i].path for i in trained.test]
     results = runs.results(parse_model(trained.classifier, path), paths, "testing")
     predicted = [int(np.argmax(scores)) for scores in results if scores is not None]
     truth = [trained.class_ids[trained.folder.examples[i].label] for i in trained.test]
-    return evaluate(truth, predicted, trained.labels).confusion
+    return evaluate(truth, predicted, trained.labels)
 
 
 def _require_own_options(method: str, given: Mapping[str, object]) -> None:

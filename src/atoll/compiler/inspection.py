@@ -8,9 +8,9 @@ from atoll.compiler.inspect_report import ExecutableReport, InspectReport, Layer
 from atoll.compiler.package_format import (
     VIRTUAL_CHIP,
     Base,
+    BoundaryLayer,
     Executable,
     ExecutableKind,
-    Layer,
     Package,
     Transfer,
     read_package,
@@ -107,7 +107,7 @@ def _executable(item: Executable) -> ExecutableReport:
     )
 
 
-def _layer(layer: Layer) -> LayerReport:
+def _layer(layer: BoundaryLayer) -> LayerReport:
     numerics = layer.numerics
     return LayerReport(
         name=layer.name,
@@ -153,7 +153,9 @@ def _executable_problems(item: Executable) -> Iterator[str]:
                 yield f"DMA {number} sends parameter bytes up to {end}, there are {len(item.parameters)}"
 
 
-def _boundary_problems(graph: Graph, indices: Iterable[int], layers: Sequence[Layer], side: str) -> Iterator[str]:
+def _boundary_problems(
+    graph: Graph, indices: Iterable[int], layers: Sequence[BoundaryLayer], side: str
+) -> Iterator[str]:
     tensors = {graph.tensors[i].name: graph.tensors[i] for i in indices if i >= 0}
     known = {layer.name for layer in layers}
     for name in sorted(tensors.keys() - known):

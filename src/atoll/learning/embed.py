@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from atoll.pipeline import Pipeline
 
 _Item = TypeVar("_Item")
 _Input = TypeVar("_Input")
@@ -52,17 +55,10 @@ def in_parallel(
                 future.cancel()
 
 
-class Queue(Protocol):
-    """What has several inputs in flight and gives results in their order: a pipeline."""
-
-    def push(self, inputs: Any, /) -> object: ...
-    def pop(self) -> Any: ...
-
-
 class Pipelined:
     """A pipeline as a worker that may be called from several threads: list it as often as it holds inputs."""
 
-    def __init__(self, pipeline: Queue) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._pushing = threading.Lock()
         self._popping = threading.Lock()

@@ -17,6 +17,7 @@ class Evaluation:
 
     @property
     def total(self) -> int:
+        """How many images were classified."""
         return sum(map(sum, self.confusion))
 
     @property

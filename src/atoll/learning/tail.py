@@ -42,14 +42,17 @@ class Tail:
 
     @property
     def fully_connected(self) -> bool:
+        """Whether the last layer is FULLY_CONNECTED, not CONV_2D."""
         return self.operators[0].kind == "FULLY_CONNECTED"
 
     @property
     def classes(self) -> int:
+        """How many classes the model knows."""
         return self.output.shape[1]
 
     @property
     def dim(self) -> int:
+        """How many numbers an embedding has."""
         return self.embedding.shape[-1]
 
 

@@ -8,127 +8,34 @@ Format: https://flatbuffers.dev/internals/
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import GeneratorType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import flatbuffers
 import numpy as np
 import numpy.typing as npt
 
-Record = dict[str, Any]
+from atoll.model.flatbuffer_reader import Encoding, FlatError, Reader, ReadPlan, Record, TableField, TableLike
 
 
-class FlatError(ValueError):
-    """An offset or a length that leads out of the data, or data that repeats itself without end."""
-
-
-_U32 = struct.Struct("<I").unpack_from
-_I32 = struct.Struct("<i").unpack_from
-
-
-class Reader:
-    """The bytes of one FlatBuffer.
-
-    Offsets are unsigned, so that ``unpack_from`` itself refuses what lies behind the end.
-    ``work`` (bytes) and ``tables`` bound what offsets that share a target can make of a small file: well-formed files
-    visit each byte about once, and no network has half a million tables.
-    """
-
-    def __init__(self, data: memoryview) -> None:
-        self.data = data
-        self.size = len(data)
-        self.work = 16 * self.size + 4096
-        self.tables = min(self.size // 8 + 64, 500_000)
-        self._vtables: dict[int, tuple[int, ...]] = {}
-        self.plans: dict[tuple[int, int], Plan] = {}
-        self.memo: dict[Any, Any] = {}
-        """For kinds that want to remember what they decoded."""
-        self._ahead: list[tuple[Any, Any, TableLike, int]] = []
-
-    def read(self, table: TableLike, position: int) -> Any:
-        """The table at ``position`` with all that it refers to.
-
-        Tables that others refer to wait in a list: files may nest them deeper than calls should go.
-        """
-        root: list[Any] = [None]
-        self.read_later(root, 0, table, position)
-        while self._ahead:
-            holder, key, inner, where = self._ahead.pop()
-            holder[key] = inner.decode(self, where)
-        return root[0]
-
-    def read_later(self, holder: Any, key: Any, table: TableLike, position: int) -> None:
-        """Put the table at ``position`` into ``holder[key]`` when what is read now is read."""
-        self.tables -= 1
-        if self.tables < 0:
-            raise FlatError("tables refer to the same bytes over and over")
-        self._ahead.append((holder, key, table, position))
-
-    def spend(self, amount: int) -> None:
-        self.work -= amount
-        if self.work < 0:
-            raise FlatError("tables refer to the same bytes over and over")
-
-    def follow(self, position: int) -> int:
-        """Where the offset stored at ``position`` points to."""
-        return position + int(_U32(self.data, position)[0])
-
-    def vector(self, position: int, width: int) -> tuple[int, int]:
-        """First element and length of the vector that the offset at ``position`` points to."""
-        start = position + int(_U32(self.data, position)[0]) + 4
-        length = int(_U32(self.data, start - 4)[0])
-        self.work -= length
-        if start + length * width > self.size or self.work < 0:
-            raise FlatError(f"a vector of {length} elements at {start} exceeds the {self.size} bytes")
-        return start, length
-
-    def vtable(self, position: int) -> int:
-        """Where the vtable of the table at ``position`` starts, both checked to lie inside the data."""
-        start = position - int(_I32(self.data, position)[0])
-        offsets = self._vtables.get(start)
-        if offsets is None:
-            if start < 0:
-                raise FlatError(f"the table at {position} has its vtable outside the data")
-            length, size = struct.unpack_from("<HH", self.data, start)
-            if length < 4 or length % 2:
-                raise FlatError(f"the vtable at {start} is malformed")
-            offsets = (size, *struct.unpack_from(f"<{length // 2 - 2}H", self.data, start + 4))
-            if max(offsets[1:], default=0) >= max(size, 1):
-                raise FlatError(f"the vtable at {start} places a field outside its table")
-            self._vtables[start] = offsets
-        if position + offsets[0] > self.size:
-            raise FlatError(f"the table at {position} exceeds the {self.size} bytes")
-        return start
-
-    def table_bytes(self, position: int) -> bytes:
-        """What the table at ``position`` itself holds, without what its offsets point to."""
-        return bytes(self.data[position + 4 : position + self._vtables[self.vtable(position)][0]])
-
-    def offsets(self, vtable: int) -> tuple[int, ...]:
-        """Field offsets by slot, 0 for an absent field."""
-        return self._vtables[vtable][1:]
-
-
-Plan = tuple["Record", list[tuple[str, Callable[[Reader, int], Any], int]], list[tuple[str, "Sub | Union", int]]]
-"""How to read tables that share a vtable: the defaults, the fields present with their offsets, the tables present."""
-
-Encoding: TypeAlias = "Generator[tuple[TableLike, Any], int, Any]"
-"""Writing that needs other tables written first: it yields each with its value, and is sent where it was written."""
-
-
-class Kind(Protocol):
+class FieldKind(Protocol):
     """How one field is read from its position in a table and written into a builder."""
 
-    def read(self, reader: Reader, position: int) -> Any: ...
-    def default(self) -> Any: ...
+    def read(self, reader: Reader, position: int) -> Any:
+        """The value at ``position``; raises :class:`FlatError`, or :class:`struct.error` behind the end."""
+
+    def default(self) -> Any:
+        """The value of a field that is absent."""
+
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
         """Write what stands outside the table (FlatBuffers are built inside out); None to leave the field out.
 
         What has to write tables returns an :data:`Encoding`, which returns this.
         """
 
-    def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None: ...
+    def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None:
+        """Store in the table that is being written what :meth:`prepare` gave."""
 
 
 class Scalar:
@@ -146,15 +53,19 @@ class Scalar:
         self._method = self._PREPEND[code]
 
     def read(self, reader: Reader, position: int) -> Any:
+        """The number."""
         return self._unpack(reader.data, position)[0]
 
     def default(self) -> Any:
+        """The number that the schema gives for an absent field."""
         return self._default
 
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:  # noqa: ARG002
+        """The number itself, None for the default."""
         return None if value == self._default else value
 
     def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None:
+        """Store the number."""
         getattr(builder, self._method)(slot, prepared, self._default)
 
 
@@ -162,9 +73,11 @@ class _Offset:
     """A field that holds an offset to something written before its table."""
 
     def place(self, builder: flatbuffers.Builder, slot: int, prepared: Any) -> None:
+        """Store the offset."""
         builder.PrependUOffsetTRelativeSlot(slot, prepared, 0)
 
     def default(self) -> Any:
+        """None."""
         return None
 
 
@@ -172,17 +85,20 @@ class Text(_Offset):
     """A string; bytes that are not UTF-8 survive as surrogates."""
 
     def read(self, reader: Reader, position: int) -> str:
+        """The text."""
         start, length = reader.vector(position, 1)
         return bytes(reader.data[start : start + length]).decode("utf-8", "surrogateescape")
 
     def default(self) -> str:
+        """No text."""
         return ""
 
     def prepare(self, builder: flatbuffers.Builder, value: str) -> Any:
+        """Where the string is, None without text."""
         return builder.CreateString(value.encode("utf-8", "surrogateescape")) if value else None
 
 
-class Numbers(_Offset):
+class NumberVector(_Offset):
     """A vector of scalars as a numpy view; None when absent. ``align`` is the schema's ``force_align`` in bytes."""
 
     def __init__(self, dtype: npt.DTypeLike, align: int = 0) -> None:
@@ -190,10 +106,12 @@ class Numbers(_Offset):
         self.align = align or self.dtype.itemsize
 
     def read(self, reader: Reader, position: int) -> npt.NDArray[Any]:
+        """A one-dimensional view of ``dtype`` into the data."""
         start, length = reader.vector(position, self.dtype.itemsize)
         return np.frombuffer(reader.data, self.dtype, length, start)
 
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
+        """Where the vector of an array of any shape is, None without one."""
         if value is None:
             return None
         data = np.ascontiguousarray(value, dtype=self.dtype).reshape(-1)
@@ -203,20 +121,23 @@ class Numbers(_Offset):
         return builder.EndVector()
 
 
-class Ints(Numbers):
+class Ints(NumberVector):
     """A short vector of 32-bit integers as a tuple, empty when absent."""
 
     def __init__(self) -> None:
         super().__init__("i4")
 
     def read(self, reader: Reader, position: int) -> Any:
+        """The integers."""
         start, length = reader.vector(position, 4)
         return struct.unpack_from(f"<{length}i", reader.data, start)
 
     def default(self) -> Any:
+        """No integers."""
         return ()
 
     def prepare(self, builder: flatbuffers.Builder, value: Any) -> Any:
+        """Where the vector is, None without integers."""
         return super().prepare(builder, value) if len(value) else None
 
 
@@ -224,6 +145,7 @@ class Strings(_Offset):
     """A vector of strings, each as raw bytes (a view)."""
 
     def read(self, reader: Reader, position: int) -> list[memoryview]:
+        """A view of the bytes of each."""
         start, length = reader.vector(position, 4)
         items = []
         for i in range(length):
@@ -233,9 +155,11 @@ class Strings(_Offset):
         return items
 
     def default(self) -> list[memoryview]:
+        """No strings."""
         return []
 
     def prepare(self, builder: flatbuffers.Builder, value: Sequence[Any]) -> Any:
+        """Where the vector of the strings is, None without any."""
         return _offsets(builder, [builder.CreateString(bytes(item)) for item in value]) if value else None
 
 
@@ -258,7 +182,7 @@ class Sub(_Offset):
         return (yield self.table, value) if value is not None else None
 
 
-class Tables(_Offset):
+class TableVector(_Offset):
     """A vector of tables."""
 
     def __init__(self, table: TableLike) -> None:
@@ -287,26 +211,21 @@ class Tables(_Offset):
         return _offsets(builder, places)
 
 
-class TableLike(Protocol):
-    """Anything that reads one table at a position and writes one, returning its offset."""
-
-    def decode(self, reader: Reader, position: int) -> Any: ...
-    def encode(self, builder: flatbuffers.Builder, value: Any) -> int | Encoding: ...
-
-
-class Table:
-    """A table by its fields: ``Table(shape=(0, Numbers("i4")), name=(3, Text()), ...)``, each with its slot number.
+class TableSchema:
+    """A table by its fields: ``TableSchema(shape=(0, NumberVector("i4")), name=(3, Text()), ...)``, each with
+    its slot number.
 
     A record is a dict with every field; absent ones hold their default. A union is two fields: the type is a
     ``Scalar("B")``, the value is declared with :class:`Union` and names the field that holds its type.
     """
 
-    def __init__(self, **fields: tuple[int, Kind | Union]) -> None:
+    def __init__(self, **fields: tuple[int, FieldKind | Union]) -> None:
         self._kinds = [(name, slot, kind) for name, (slot, kind) in fields.items() if not isinstance(kind, Union)]
         self._unions = [(name, slot, kind) for name, (slot, kind) in fields.items() if isinstance(kind, Union)]
         self._slots = 1 + max(slot for slot, _ in fields.values())
 
     def decode(self, reader: Reader, position: int) -> Record:
+        """The record of the table at ``position``; the tables it refers to are read later."""
         vtable = reader.vtable(position)
         plan = reader.plans.get((id(self), vtable))
         if plan is None:
@@ -320,14 +239,14 @@ class Table:
                 reader.read_later(record, name, member, reader.follow(position + offset))
         return record
 
-    def _plan(self, offsets: tuple[int, ...]) -> Plan:
+    def _plan(self, offsets: tuple[int, ...]) -> ReadPlan:
         absent = (0,) * (self._slots - len(offsets))
         at = (*offsets, *absent)
         defaults = {name: kind.default() for name, _, kind in self._kinds}
         defaults.update({name: None for name, _, _ in self._unions})
         fields: list[tuple[str, Callable[[Reader, int], Any], int]]
         fields = [(name, kind.read, at[slot]) for name, slot, kind in self._kinds if at[slot] and type(kind) is not Sub]
-        tables: list[tuple[str, Sub | Union, int]]
+        tables: list[tuple[str, TableField, int]]
         tables = [(name, kind, at[slot]) for name, slot, kind in self._kinds if at[slot] and type(kind) is Sub]
         tables += [(name, union, at[slot]) for name, slot, union in self._unions if at[slot]]
         return defaults, fields, tables

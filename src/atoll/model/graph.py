@@ -55,6 +55,7 @@ class DType(enum.Enum):
 
     @property
     def is_float(self) -> bool:
+        """Whether values are floating-point numbers."""
         return self in (
             DType.FLOAT32,
             DType.FLOAT16,
@@ -88,6 +89,7 @@ class Quantization:
 
     @property
     def per_channel(self) -> bool:
+        """Whether each index of ``axis`` has a scale of its own."""
         return len(self.scale) > 1
 
 
@@ -108,6 +110,7 @@ class Tensor:
 
     @property
     def is_constant(self) -> bool:
+        """Whether its value is stored in the model."""
         return self.buffer is not None
 
     @property
@@ -176,6 +179,7 @@ class Graph:
         return (self.tensors[i] for i in operator.inputs if i >= 0)
 
     def outputs_of(self, operator: Operator) -> Iterator[Tensor]:
+        """The operator's outputs."""
         return (self.tensors[i] for i in operator.outputs)
 
     def constant_bytes(self, operator: Operator) -> int:
@@ -217,4 +221,5 @@ class Model:
 
     @property
     def main(self) -> Graph:
+        """Graph 0, the one that runs."""
         return self.graphs[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atoll.networks.mobilenet import RELU6, v1_backbone
-from atoll.quantization.float_network import Activation, Layer, Network
+from atoll.quantization.float_network import Activation, Drawn, FloatLayer, Network
 
 # ssd_mobilenet_v1_coco of the TensorFlow object detection API (ssd_mobilenet_v1_feature_extractor.py and
 # samples/configs/ssd_mobilenet_v1_coco.config): channels of the four extra maps, boxes per cell of the six maps.
@@ -31,12 +31,12 @@ def ssd_mobilenet_v1(name: str, resolution: int, width: float = 1.0, classes: in
     return net
 
 
-def _head(net: Network, maps: list[Layer], name: str, values: int, gain: float = 1.0) -> Layer:
+def _head(net: Network, maps: list[FloatLayer], name: str, values: int, gain: float = 1.0) -> FloatLayer:
     """1x1 convolutions on every map, their cells and boxes laid end to end."""
     parts = []
     for index, (x, boxes) in enumerate(zip(maps, _SSD_BOXES)):
         _, h, w, _ = x.shape
-        y = net.conv(x, f"{name}/map_{index}", boxes * values, batch_norm=False, gain=gain)
+        y = net.conv_drawn(Drawn(batch_norm=False, gain=gain), x, f"{name}/map_{index}", boxes * values)
         parts.append(net.reshape(y, f"{name}/map_{index}/flat", (1, h * w * boxes, values)))
     return net.concat(parts, f"{name}/concat", axis=1)
 
@@ -60,14 +60,14 @@ def unet(name: str, width: int, channels: int, resolution: int, depth: int = 4) 
         x = net.concat([skips[level], x], f"up_{level}/concat")
         x = _double_conv(net, x, f"up_{level}", width << level)
     x = _conv_relu(net, x, "head", 2, 3)
-    x = net.conv(x, "logits", 1, batch_norm=False, gain=2)
+    x = net.conv_drawn(Drawn(batch_norm=False, gain=2), x, "logits", 1)
     net.outputs["mask"] = net.logistic(x, "mask")
     return net
 
 
-def _conv_relu(net: Network, x: Layer, name: str, channels: int, kernel: int) -> Layer:
-    return net.conv(x, name, channels, kernel, activation=Activation.RELU, batch_norm=False)
+def _conv_relu(net: Network, x: FloatLayer, name: str, channels: int, kernel: int) -> FloatLayer:
+    return net.conv_drawn(Drawn(batch_norm=False), x, name, channels, kernel, Activation.RELU)
 
 
-def _double_conv(net: Network, x: Layer, name: str, channels: int) -> Layer:
+def _double_conv(net: Network, x: FloatLayer, name: str, channels: int) -> FloatLayer:
     return _conv_relu(net, _conv_relu(net, x, f"{name}/conv1", channels, 3), f"{name}/conv2", channels, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.quantization.float_network import EMBEDDING, Layer, Network
+from atoll.quantization.float_network import EMBEDDING, Drawn, FloatLayer, Network
 
 POOL = "global_average_pool"
 """The layer whose output is the embedding, in every classifier that has an extractor here."""
@@ -29,15 +29,15 @@ def extractor(classifier: Network, name: str) -> Network:
 def imprintable(classifier: Network, name: str, classes: int = 1000) -> Network:
     """The classifier with the vendor's last layers for imprinting: L2 norm, convolution, product, reshape, softmax."""
     net = _up_to_pool(classifier, name)
-    x: Layer = net.layers[-1]
+    x: FloatLayer = net.layers[-1]
     if len(x.shape) == 2:
         x = net.reshape(x, "expand", (1, 1, 1, x.channels))
     # Embeddings of ReLU networks point one way, and 2048 numbers of one unit vector have three steps of 1/128 each:
     # a centred projection (as FaceNet's, arXiv:1503.03832) lets 8 bits tell ResNet's embeddings apart.
-    x = net.conv(x, "bottleneck", _DIM, batch_norm=False, centred=True)
+    x = net.conv_drawn(Drawn(batch_norm=False, centred=True), x, "bottleneck", _DIM)
     x = net.l2_normalization(x, "embedding")
     # Together the convolution and the product give logits the deviation that other classifiers here have.
-    x = net.conv(x, "cosines", classes, batch_norm=False, gain=3 / _FACTOR)
+    x = net.conv_drawn(Drawn(batch_norm=False, gain=3 / _FACTOR), x, "cosines", classes)
     x = net.scale(x, "logits", _FACTOR)
     net.outputs["probabilities"] = net.softmax(net.reshape(x, "squeeze", (1, classes)), "probabilities")
     return net

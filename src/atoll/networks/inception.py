@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.quantization.float_network import Activation, Layer, Network, Padding
+from atoll.quantization.float_network import Activation, FloatLayer, Network, Padding
 
 VALID = Padding.VALID
 SAME = Padding.SAME
@@ -11,16 +11,16 @@ SAME = Padding.SAME
 class _Block:
     """Convolutions of one mixed block, named after it."""
 
-    def __init__(self, net: Network, name: str, x: Layer) -> None:
+    def __init__(self, net: Network, name: str, x: FloatLayer) -> None:
         self.net, self.name, self.x = net, name, x
 
     def branch(
         self,
         name: str,
         *convs: tuple[int, int | tuple[int, int]],
-        x: Layer | None = None,
+        x: FloatLayer | None = None,
         stride: int = 1,
-    ) -> Layer:
+    ) -> FloatLayer:
         """A chain of (channels, kernel); with a stride, the last one has it and no padding."""
         x = x or self.x
         for index, (channels, kernel) in enumerate(convs, 1):
@@ -30,16 +30,16 @@ class _Block:
             x = self.net.conv(x, layer, channels, kernel, step, Activation.RELU, padding)
         return x
 
-    def pooled(self, channels: int) -> Layer:
+    def pooled(self, channels: int) -> FloatLayer:
         """The branch that averages 3x3 neighbours before a 1x1 convolution."""
         pool = self.net.average_pool(self.x, f"{self.name}/pool/average", 3, 1, SAME)
         return self.branch("pool/conv", (channels, 1), x=pool)
 
-    def join(self, *branches: Layer) -> Layer:
+    def join(self, *branches: FloatLayer) -> FloatLayer:
         return self.net.concat(branches, f"{self.name}/concat")
 
 
-def _mixed_35(net: Network, x: Layer, name: str, pool_channels: int) -> Layer:
+def _mixed_35(net: Network, x: FloatLayer, name: str, pool_channels: int) -> FloatLayer:
     b = _Block(net, name, x)
     return b.join(
         b.branch("1x1", (64, 1)),
@@ -49,13 +49,13 @@ def _mixed_35(net: Network, x: Layer, name: str, pool_channels: int) -> Layer:
     )
 
 
-def _reduce_35(net: Network, x: Layer, name: str) -> Layer:
+def _reduce_35(net: Network, x: FloatLayer, name: str) -> FloatLayer:
     b = _Block(net, name, x)
     pool = net.max_pool(x, f"{name}/pool", 3, 2)
     return b.join(b.branch("3x3", (384, 3), stride=2), b.branch("double", (64, 1), (96, 3), (96, 3), stride=2), pool)
 
 
-def _mixed_17(net: Network, x: Layer, name: str, c: int) -> Layer:
+def _mixed_17(net: Network, x: FloatLayer, name: str, c: int) -> FloatLayer:
     b = _Block(net, name, x)
     return b.join(
         b.branch("1x1", (192, 1)),
@@ -65,7 +65,7 @@ def _mixed_17(net: Network, x: Layer, name: str, c: int) -> Layer:
     )
 
 
-def _reduce_17(net: Network, x: Layer, name: str) -> Layer:
+def _reduce_17(net: Network, x: FloatLayer, name: str) -> FloatLayer:
     b = _Block(net, name, x)
     return b.join(
         b.branch("3x3", (192, 1), (320, 3), stride=2),
@@ -74,7 +74,7 @@ def _reduce_17(net: Network, x: Layer, name: str) -> Layer:
     )
 
 
-def _mixed_8(net: Network, x: Layer, name: str) -> Layer:
+def _mixed_8(net: Network, x: FloatLayer, name: str) -> FloatLayer:
     b = _Block(net, name, x)
     single = b.branch("3x3/reduce", (384, 1))
     double = b.branch("double/reduce", (448, 1), (384, 3))

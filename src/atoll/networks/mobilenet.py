@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.quantization.float_network import Activation, Layer, Network
+from atoll.quantization.float_network import Activation, Drawn, FloatLayer, Network
 
 RELU6 = Activation.RELU6
 
@@ -30,7 +30,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def v1_backbone(net: Network, width: float) -> list[Layer]:
+def v1_backbone(net: Network, width: float) -> list[FloatLayer]:
     """The convolutions of MobileNetV1: outputs of the stem and of the 13 separable blocks."""
     x = net.conv(net.input, "conv1", int(32 * width), 3, stride=2, activation=RELU6)
     features = [x]
@@ -45,15 +45,15 @@ def mobilenet_v1(name: str, width: float, resolution: int, classes: int = 1000) 
     """MobileNetV1 with Keras' head: mean, 1x1 convolution, reshape, softmax."""
     net = Network(name, (resolution, resolution, 3))
     x = net.mean(v1_backbone(net, width)[-1], "global_average_pool", keep_dims=True)
-    x = net.conv(x, "logits", classes, batch_norm=False, gain=3)
+    x = net.conv_drawn(Drawn(batch_norm=False, gain=3), x, "logits", classes)
     x = net.reshape(x, "squeeze", (1, classes))
     net.outputs["probabilities"] = net.softmax(x, "probabilities")
     return net
 
 
 def inverted_residual(
-    net: Network, x: Layer, name: str, channels: int, expansion: int, kernel: int = 3, stride: int = 1
-) -> Layer:
+    net: Network, x: FloatLayer, name: str, channels: int, expansion: int, kernel: int = 3, stride: int = 1
+) -> FloatLayer:
     """Expand by 1x1, filter per channel, project by 1x1 without activation; add the input if it has that shape."""
     y = x
     if expansion > 1:

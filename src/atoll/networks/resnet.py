@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atoll.quantization.float_network import Activation, Layer, Network, Padding
+from atoll.quantization.float_network import Activation, Drawn, FloatLayer, Network, Padding
 
 RELU = Activation.RELU
 
@@ -13,7 +13,7 @@ DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _BRANCH_GAIN = 0.5
 
 
-def _strided(net: Network, x: Layer, name: str, channels: int, kernel: int, stride: int) -> Layer:
+def _strided(net: Network, x: FloatLayer, name: str, channels: int, kernel: int, stride: int) -> FloatLayer:
     """A convolution with padding that does not depend on the input size: TF's ``conv2d_fixed_padding``."""
     if stride == 1:
         return net.conv(x, name, channels, kernel, activation=RELU)
@@ -21,10 +21,10 @@ def _strided(net: Network, x: Layer, name: str, channels: int, kernel: int, stri
     return net.conv(x, name, channels, kernel, stride, RELU, Padding.VALID)
 
 
-def _bottleneck(net: Network, x: Layer, name: str, channels: int, stride: int) -> Layer:
+def _bottleneck(net: Network, x: FloatLayer, name: str, channels: int, stride: int) -> FloatLayer:
     y = net.conv(x, f"{name}/conv1", channels, activation=RELU)
     y = _strided(net, y, f"{name}/conv2", channels, 3, stride)
-    y = net.conv(y, f"{name}/conv3", 4 * channels, gain=_BRANCH_GAIN)
+    y = net.conv_drawn(Drawn(gain=_BRANCH_GAIN), y, f"{name}/conv3", 4 * channels)
     if x.shape != y.shape:
         x = net.conv(x, f"{name}/shortcut", 4 * channels, 1, stride)
     return net.add(x, y, f"{name}/add_relu", RELU)

@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from atoll.quantization.float_network import Activation, Layer, Network, Statistics
+from atoll.quantization.float_network import Activation, FloatLayer, Network, Statistics
 from atoll.quantization.images import REAL_RANGE, as_real, images
 from atoll.quantization.kernels import KINDS, Array, activate
 
@@ -75,10 +75,10 @@ def calibrate(network: Network, seed: int) -> Calibrated:
     }
     weights: dict[str, Weights] = {}
 
-    def draw(layer: Layer) -> Int8:
+    def draw(layer: FloatLayer) -> Int8:
         return _draw(layer, generators[layer.name])
 
-    def fold(layer: Layer, raw: Array, values: Int8) -> Weights:
+    def fold(layer: FloatLayer, raw: Array, values: Int8) -> Weights:
         weights[layer.name] = _fold(layer, raw, values, generators[layer.name], network.statistics)
         return weights[layer.name]
 
@@ -93,9 +93,9 @@ def calibrate(network: Network, seed: int) -> Calibrated:
 def _evaluate(
     network: Network,
     inputs: Int8,
-    draw: Callable[[Layer], Int8],
-    fold: Callable[[Layer, Array, Int8], Weights],
-) -> Iterator[tuple[Layer, Array]]:
+    draw: Callable[[FloatLayer], Int8],
+    fold: Callable[[FloatLayer, Array, Int8], Weights],
+) -> Iterator[tuple[FloatLayer, Array]]:
     """Run the layers in order; a value is dropped after its last use."""
     values = {network.input: as_real(inputs)}
     uses = Counter(source for layer in network.layers for source in layer.inputs)
@@ -120,7 +120,7 @@ def _evaluate(
                 values.pop(source, None)
 
 
-def _fold(layer: Layer, raw: Array, values: Int8, rng: np.random.Generator, statistics: Statistics) -> Weights:
+def _fold(layer: FloatLayer, raw: Array, values: Int8, rng: np.random.Generator, statistics: Statistics) -> Weights:
     """The scale and bias that give ``raw`` (the product with the integer weights) the layer's deviation and shift."""
     rows = raw.reshape(-1, layer.channels)
     mean = rows.mean(axis=0)
@@ -148,7 +148,7 @@ def _normal_table() -> Int8:
 _NORMAL = _normal_table()
 
 
-def _draw(layer: Layer, rng: np.random.Generator) -> Int8:
+def _draw(layer: FloatLayer, rng: np.random.Generator) -> Int8:
     """Normally distributed weights in [-127, 127]: a random byte picks each (ten times as fast as rounding).
 
     Depthwise filters lean to positive values: filters without a mean keep the grain that rounding adds and drop the

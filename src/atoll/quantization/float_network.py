@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ _UNDILATED = {"dilation_w_factor": 1, "dilation_h_factor": 1}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Layer:
+class FloatLayer:
     """One operator and its output (float32, NHWC, batch 1); also the handle later layers take as their input.
 
     ``filter`` is the shape of the weights as TFLite stores them (OHWI, 1HWO, OI), empty for a layer without;
@@ -45,7 +45,7 @@ class Layer:
 
     name: str
     kind: str
-    inputs: tuple[Layer, ...]
+    inputs: tuple[FloatLayer, ...]
     shape: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     filter: tuple[int, ...] = ()
@@ -115,14 +115,23 @@ five drawn pictures of each of five classes, six networks with two seeds recogni
 with the statistics above it was 84 %."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How calibration draws a layer's random weights; see :class:`FloatLayer`."""
+
+    batch_norm: bool = True
+    gain: float = 1.0
+    centred: bool = False
+
+
 class Network:
     """An architecture being declared; layers are kept in execution order under unique names."""
 
     def __init__(self, name: str, input_shape: tuple[int, int, int]) -> None:
         self.name = name
-        self.input = Layer("input", "INPUT", (), (1, *input_shape))
-        self.layers: list[Layer] = []
-        self.outputs: dict[str, Layer] = {}
+        self.input = FloatLayer("input", "INPUT", (), (1, *input_shape))
+        self.layers: list[FloatLayer] = []
+        self.outputs: dict[str, FloatLayer] = {}
         self.statistics = CLASSIFYING
         self._names = {"input"}
 
@@ -130,11 +139,6 @@ class Network:
     def parameters(self) -> int:
         """Weights and biases of the folded network, as the file stores them."""
         return sum(layer.parameters for layer in self.layers)
-
-    @property
-    def trainable_parameters(self) -> int:
-        """As frameworks count: a batch norm has a scale besides the shift that folding turned into a bias."""
-        return self.parameters + sum(layer.channels for layer in self.layers if layer.batch_norm)
 
     @property
     def macs(self) -> int:
@@ -152,36 +156,46 @@ class Network:
 
     def conv(
         self,
-        x: Layer,
+        x: FloatLayer,
         name: str,
         channels: int,
         kernel: int | tuple[int, int] = 1,
         stride: int = 1,
         activation: Activation = Activation.NONE,
         padding: Padding = Padding.SAME,
-        batch_norm: bool = True,
-        gain: float = 1.0,
-        centred: bool = False,
-    ) -> Layer:
-        """Convolution, then batch norm or bias, then activation."""
+    ) -> FloatLayer:
+        """Convolution, then batch norm, then activation; ``kernel`` is one size, or height and width."""
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         shape = (*_window(x, (kh, kw), stride, padding), channels)
         options = _window_options(stride, padding, activation, **_UNDILATED)
         filter_ = (channels, kh, kw, x.channels)
-        return self._append(
-            name, "CONV_2D", (x,), shape, options, filter_, batch_norm=batch_norm, gain=gain, centred=centred
-        )
+        return self._append(FloatLayer(name, "CONV_2D", (x,), shape, options, filter_, batch_norm=True))
+
+    def conv_drawn(
+        self,
+        drawn: Drawn,
+        x: FloatLayer,
+        name: str,
+        channels: int,
+        kernel: int = 1,
+        activation: Activation = Activation.NONE,
+    ) -> FloatLayer:
+        """Convolution (SAME, stride 1) whose weights are drawn in a way of their own, then activation."""
+        options = _window_options(1, Padding.SAME, activation, **_UNDILATED)
+        filter_ = (channels, kernel, kernel, x.channels)
+        layer = FloatLayer(name, "CONV_2D", (x,), (*x.shape[:3], channels), options, filter_)
+        return self._append(replace(layer, batch_norm=drawn.batch_norm, gain=drawn.gain, centred=drawn.centred))
 
     def depthwise(
-        self, x: Layer, name: str, kernel: int = 3, stride: int = 1, activation: Activation = Activation.NONE
-    ) -> Layer:
+        self, x: FloatLayer, name: str, kernel: int = 3, stride: int = 1, activation: Activation = Activation.NONE
+    ) -> FloatLayer:
         """Depthwise convolution (SAME, multiplier 1), batch norm, activation."""
         shape = (*_window(x, (kernel, kernel), stride, Padding.SAME), x.channels)
         options = _window_options(stride, Padding.SAME, activation, depth_multiplier=1, **_UNDILATED)
         filter_ = (1, kernel, kernel, x.channels)
-        return self._append(name, "DEPTHWISE_CONV_2D", (x,), shape, options, filter_, batch_norm=True)
+        return self._append(FloatLayer(name, "DEPTHWISE_CONV_2D", (x,), shape, options, filter_, batch_norm=True))
 
-    def dense(self, x: Layer, name: str, units: int, gain: float = 1.0) -> Layer:
+    def dense(self, x: FloatLayer, name: str, units: int, gain: float = 1.0) -> FloatLayer:
         """Fully connected layer with bias over a (1, features) input."""
         options = {
             "fused_activation_function": int(Activation.NONE),
@@ -190,101 +204,93 @@ class Network:
             "asymmetric_quantize_inputs": False,
         }
         filter_ = (units, x.channels)
-        return self._append(name, "FULLY_CONNECTED", (x,), (1, units), options, filter_, gain=gain)
+        return self._append(FloatLayer(name, "FULLY_CONNECTED", (x,), (1, units), options, filter_, gain=gain))
 
-    def add(self, a: Layer, b: Layer, name: str, activation: Activation = Activation.NONE) -> Layer:
+    def add(self, a: FloatLayer, b: FloatLayer, name: str, activation: Activation = Activation.NONE) -> FloatLayer:
         """Sum of two tensors of one shape."""
         assert a.shape == b.shape, f"{name}: {a.shape} + {b.shape}"
         options = {"fused_activation_function": int(activation), "pot_scale_int16": True}
-        return self._append(name, "ADD", (a, b), a.shape, options)
+        return self._append(FloatLayer(name, "ADD", (a, b), a.shape, options))
 
-    def concat(self, parts: Sequence[Layer], name: str, axis: int = 3) -> Layer:
+    def concat(self, parts: Sequence[FloatLayer], name: str, axis: int = 3) -> FloatLayer:
         """Concatenation along ``axis`` (counted with the batch)."""
         shape = list(parts[0].shape)
         shape[axis] = sum(part.shape[axis] for part in parts)
         options = {"axis": axis, "fused_activation_function": int(Activation.NONE)}
-        return self._append(name, "CONCATENATION", tuple(parts), tuple(shape), options)
+        return self._append(FloatLayer(name, "CONCATENATION", tuple(parts), tuple(shape), options))
 
-    def pad(self, x: Layer, name: str, before: int, after: int) -> Layer:
+    def pad(self, x: FloatLayer, name: str, before: int, after: int) -> FloatLayer:
         """Zeros around the two spatial dimensions."""
         _, h, w, c = x.shape
         paddings = np.array([[0, 0], [before, after], [before, after], [0, 0]], np.int32)
         shape = (1, h + before + after, w + before + after, c)
-        return self._append(name, "PAD", (x,), shape, constant=paddings)
+        return self._append(FloatLayer(name, "PAD", (x,), shape, constant=paddings))
 
-    def max_pool(self, x: Layer, name: str, kernel: int, stride: int, padding: Padding = Padding.VALID) -> Layer:
+    def max_pool(
+        self, x: FloatLayer, name: str, kernel: int, stride: int, padding: Padding = Padding.VALID
+    ) -> FloatLayer:
         """Maximum over windows."""
         return self._pool("MAX_POOL_2D", x, name, kernel, stride, padding)
 
-    def average_pool(self, x: Layer, name: str, kernel: int, stride: int, padding: Padding = Padding.VALID) -> Layer:
+    def average_pool(
+        self, x: FloatLayer, name: str, kernel: int, stride: int, padding: Padding = Padding.VALID
+    ) -> FloatLayer:
         """Mean over windows; padding is not counted."""
         return self._pool("AVERAGE_POOL_2D", x, name, kernel, stride, padding)
 
-    def mean(self, x: Layer, name: str, keep_dims: bool = False) -> Layer:
+    def mean(self, x: FloatLayer, name: str, keep_dims: bool = False) -> FloatLayer:
         """Global average pooling, to (1, channels) or (1, 1, 1, channels)."""
         shape = (1, 1, 1, x.channels) if keep_dims else (1, x.channels)
         axes = np.array([1, 2], np.int32)
-        return self._append(name, "MEAN", (x,), shape, {"keep_dims": keep_dims}, constant=axes)
+        return self._append(FloatLayer(name, "MEAN", (x,), shape, {"keep_dims": keep_dims}, constant=axes))
 
-    def reshape(self, x: Layer, name: str, shape: tuple[int, ...]) -> Layer:
+    def reshape(self, x: FloatLayer, name: str, shape: tuple[int, ...]) -> FloatLayer:
         """The same elements in another shape."""
         options = {"new_shape": np.array(shape, np.int32)}
-        return self._append(name, "RESHAPE", (x,), shape, options, constant=np.array(shape, np.int32))
+        return self._append(FloatLayer(name, "RESHAPE", (x,), shape, options, constant=np.array(shape, np.int32)))
 
-    def upsample(self, x: Layer, name: str, factor: int = 2) -> Layer:
+    def upsample(self, x: FloatLayer, name: str, factor: int = 2) -> FloatLayer:
         """Nearest-neighbour upsampling, as Keras' ``UpSampling2D`` converts."""
         _, h, w, c = x.shape
         size = np.array([h * factor, w * factor], np.int32)
         options = {"align_corners": False, "half_pixel_centers": True}
         shape = (1, h * factor, w * factor, c)
-        return self._append(name, "RESIZE_NEAREST_NEIGHBOR", (x,), shape, options, constant=size)
+        return self._append(FloatLayer(name, "RESIZE_NEAREST_NEIGHBOR", (x,), shape, options, constant=size))
 
-    def softmax(self, x: Layer, name: str) -> Layer:
+    def softmax(self, x: FloatLayer, name: str) -> FloatLayer:
         """Softmax over the innermost dimension."""
-        return self._append(name, "SOFTMAX", (x,), x.shape, {"beta": 1.0})
+        return self._append(FloatLayer(name, "SOFTMAX", (x,), x.shape, {"beta": 1.0}))
 
-    def logistic(self, x: Layer, name: str) -> Layer:
+    def logistic(self, x: FloatLayer, name: str) -> FloatLayer:
         """Sigmoid of every element."""
-        return self._append(name, "LOGISTIC", (x,), x.shape)
+        return self._append(FloatLayer(name, "LOGISTIC", (x,), x.shape))
 
-    def l2_normalization(self, x: Layer, name: str) -> Layer:
+    def l2_normalization(self, x: FloatLayer, name: str) -> FloatLayer:
         """The vector of unit length along the innermost dimension."""
         return self._append(
-            name, "L2_NORMALIZATION", (x,), x.shape, {"fused_activation_function": int(Activation.NONE)}
+            FloatLayer(name, "L2_NORMALIZATION", (x,), x.shape, {"fused_activation_function": int(Activation.NONE)})
         )
 
-    def scale(self, x: Layer, name: str, factor: float) -> Layer:
+    def scale(self, x: FloatLayer, name: str, factor: float) -> FloatLayer:
         """Every element times the positive number ``factor``."""
         options = {"fused_activation_function": int(Activation.NONE)}
-        return self._append(name, "MUL", (x,), x.shape, options, factor=factor)
+        return self._append(FloatLayer(name, "MUL", (x,), x.shape, options, factor=factor))
 
-    def _pool(self, kind: str, x: Layer, name: str, kernel: int, stride: int, padding: Padding) -> Layer:
+    def _pool(self, kind: str, x: FloatLayer, name: str, kernel: int, stride: int, padding: Padding) -> FloatLayer:
         shape = (*_window(x, (kernel, kernel), stride, padding), x.channels)
         size = {"filter_width": kernel, "filter_height": kernel}
-        return self._append(name, kind, (x,), shape, _window_options(stride, padding, Activation.NONE, **size))
+        return self._append(
+            FloatLayer(name, kind, (x,), shape, _window_options(stride, padding, Activation.NONE, **size))
+        )
 
-    def _append(
-        self,
-        name: str,
-        kind: str,
-        inputs: tuple[Layer, ...],
-        shape: tuple[int, ...],
-        options: Mapping[str, Any] = EMPTY,
-        filter_: tuple[int, ...] = (),
-        constant: npt.NDArray[np.int32] | None = None,
-        batch_norm: bool = False,
-        gain: float = 1.0,
-        factor: float = 0.0,
-        centred: bool = False,
-    ) -> Layer:
-        assert name not in self._names, f"two layers of {self.name} are called {name}"
-        self._names.add(name)
-        layer = Layer(name, kind, inputs, shape, options, filter_, constant, batch_norm, gain, factor, centred)
+    def _append(self, layer: FloatLayer) -> FloatLayer:
+        assert layer.name not in self._names, f"two layers of {self.name} are called {layer.name}"
+        self._names.add(layer.name)
         self.layers.append(layer)
         return layer
 
 
-def _window(x: Layer, kernel: tuple[int, int], stride: int, padding: Padding) -> tuple[int, int, int]:
+def _window(x: FloatLayer, kernel: tuple[int, int], stride: int, padding: Padding) -> tuple[int, int, int]:
     """Batch, height and width after a sliding window."""
     _, h, w, _ = x.shape
     return 1, extent(h, kernel[0], stride, padding)[0], extent(w, kernel[1], stride, padding)[0]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from atoll.model.graph import Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
 from atoll.quantization.calibrate import Calibrated, Weights
-from atoll.quantization.float_network import Layer, Network
+from atoll.quantization.float_network import FloatLayer, Network
 from atoll.quantization.kernels import KINDS
 
 
@@ -29,11 +29,11 @@ def quantize(calibrated: Calibrated, description: str) -> Model:
 
 def activation_parameters(
     network: Network, ranges: Mapping[str, tuple[float, float]]
-) -> dict[Layer, tuple[np.float32, int]]:
+) -> dict[FloatLayer, tuple[np.float32, int]]:
     """Scale and zero point of every tensor; operators that must not rescale put their tensors into one group."""
-    group: dict[Layer, Layer] = {}
+    group: dict[FloatLayer, FloatLayer] = {}
 
-    def root(layer: Layer) -> Layer:
+    def root(layer: FloatLayer) -> FloatLayer:
         while (parent := group.get(layer, layer)) is not layer:
             layer = parent
         return layer
@@ -45,7 +45,7 @@ def activation_parameters(
                 group[root(layer)] = root(source)
 
     tensors = [network.input, *network.layers]
-    limits: dict[Layer, tuple[float, float]] = {}
+    limits: dict[FloatLayer, tuple[float, float]] = {}
     for layer in tensors:
         low, high = limits.get(root(layer), (0.0, 0.0))  # zero is always in the range: padding needs it
         least, greatest = ranges[layer.name]
@@ -66,21 +66,21 @@ def _affine(low: float, high: float) -> tuple[np.float32, int]:
 class _Emitter:
     """Tensors and operators written so far, and where each layer's output is."""
 
-    def __init__(self, parameters: Mapping[Layer, tuple[np.float32, int]], weights: Mapping[str, Weights]) -> None:
+    def __init__(self, parameters: Mapping[FloatLayer, tuple[np.float32, int]], weights: Mapping[str, Weights]) -> None:
         self.parameters = parameters
         self.weights = weights
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
-        self.index: dict[Layer, int] = {}
+        self.index: dict[FloatLayer, int] = {}
 
-    def activation(self, layer: Layer) -> int:
+    def activation(self, layer: FloatLayer) -> int:
         """Write the output tensor of a layer."""
         scale, zero_point = self.parameters[layer]
         quantization = Quantization(np.array([scale], np.float32), np.array([zero_point], np.int64))
         self.index[layer] = self._tensor(Tensor(layer.output_name, layer.shape, DType.INT8, quantization))
         return self.index[layer]
 
-    def operator(self, layer: Layer) -> None:
+    def operator(self, layer: FloatLayer) -> None:
         """Write the constants, the output and the operator of a layer."""
         inputs = [self.index[source] for source in layer.inputs]
         if layer.constant is not None:
@@ -95,12 +95,12 @@ class _Emitter:
             Operator(layer.kind, tuple(inputs), outputs, layer.options, kind.options_type, kind.version)
         )
 
-    def _factor(self, layer: Layer) -> int:
+    def _factor(self, layer: FloatLayer) -> int:
         """The constant that a MUL multiplies with, at the end of the int8 range."""
         scale = Quantization(np.array([layer.factor / 127], np.float32), np.zeros(1, np.int64))
         return self._constant(f"{layer.name}/factor", np.array([127], np.int8), DType.INT8, scale)
 
-    def _weights_and_bias(self, layer: Layer) -> list[int]:
+    def _weights_and_bias(self, layer: FloatLayer) -> list[int]:
         weights = self.weights[layer.name]
         zeros = np.zeros(layer.channels, np.int64)
         axis = 3 if layer.kind == "DEPTHWISE_CONV_2D" else 0

@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from verified_plan import verify_plan
 
 from atoll.compiler.memory import (
     LayerKind,
@@ -17,7 +18,6 @@ from atoll.compiler.memory import (
     Placement,
     plan_memory,
     reserve_rows,
-    verify_plan,
 )
 from atoll.hardware.chip import EDGE_TPU
 from atoll.hardware.generations import GENERATIONS, generation

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from verified_plan import verify_plan
 
 from atoll.compiler.memory import (
     LayerKind,
@@ -17,7 +18,6 @@ from atoll.compiler.memory import (
     model_parameters,
     plan_memory,
     reserve_rows,
-    verify_plan,
 )
 from atoll.hardware.generations import Generation, generation
 from atoll.model import CUSTOM_OP

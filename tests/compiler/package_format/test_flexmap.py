@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.compiler.package_format.flexmap import read_map, write_map
-from atoll.model.flatbuffer import FlatError
+from atoll.model.flatbuffer_reader import FlatError
 
 KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 ASCII = st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20)  # the reference's limit

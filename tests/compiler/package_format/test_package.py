@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from atoll.compiler.package_format import (
     Address,
     Base,
+    BoundaryLayer,
     Direction,
     DmaHint,
     DmaHints,
@@ -24,13 +25,12 @@ from atoll.compiler.package_format import (
     Instructions,
     InstructionTransfer,
     Interrupt,
-    Layer,
     LayerType,
     Numerics,
     OutputInfo,
     OutputLayout,
+    OutputSlice,
     Package,
-    Slice,
     Transfer,
     Word,
     input_size,
@@ -41,7 +41,7 @@ from atoll.compiler.package_format import (
 from atoll.compiler.package_format import package_schema as schema
 from atoll.compiler.package_format.flexmap import write_map
 from atoll.errors import CorruptPackageError
-from atoll.model.flatbuffer import Numbers, Strings, Table, write_root, write_table
+from atoll.model.flatbuffer import NumberVector, Strings, TableSchema, write_root, write_table
 
 INT = st.integers(-(2**31), 2**31 - 1)
 NAME = st.text(max_size=12)
@@ -62,7 +62,7 @@ HINTS = st.builds(
     st.lists(st.builds(DmaHint, st.sampled_from(Direction), HINT), max_size=5).map(tuple),
     st.booleans(),
 )
-SLICES = st.none() | st.lists(st.builds(Slice, RANGES, INTS), max_size=2).map(tuple)
+SLICES = st.none() | st.lists(st.builds(OutputSlice, RANGES, INTS), max_size=2).map(tuple)
 
 
 @st.composite
@@ -78,7 +78,7 @@ def layers(draw, output):
     y, x, z = (draw(st.integers(1, 20)) for _ in range(3))
     data_type = draw(st.sampled_from(LayerType))
     size = (output_size if output else input_size)(y, x, z, data_type.itemsize)
-    return Layer(
+    return BoundaryLayer(
         draw(NAME), size, y, x, z, data_type,
         draw(st.none() | st.builds(Numerics, INT, FLOAT)),
         draw(output_infos()) if output else None,
@@ -127,8 +127,8 @@ def test_write_then_read_is_the_identity(package):
 
 
 def small_package() -> Package:
-    layer = Layer("x", input_size(2, 2, 3), 2, 2, 3, numerics=Numerics(128, 0.5))
-    result = Layer("y", output_size(1, 1, 10), 1, 1, 10, output=OutputInfo(), shape=((0, 0), (0, 9)))
+    layer = BoundaryLayer("x", input_size(2, 2, 3), 2, 2, 3, numerics=Numerics(128, 0.5))
+    result = BoundaryLayer("y", output_size(1, 1, 10), 1, 1, 10, output=OutputInfo(), shape=((0, 0), (0, 9)))
     run = Executable(
         ExecutableKind.EXECUTION_ONLY,
         token=2**63 + 1,
@@ -225,8 +225,8 @@ def test_a_table_referred_to_over_and_over_cannot_fill_memory():
     builder.StartObject(9)
     builder.PrependUOffsetTRelativeSlot(8, layers, 0)
     builder.Finish(builder.EndObject())
-    multi = write_root(Table(executables=(0, Strings())), {"executables": [builder.Output()]}, None, 1 << 20)
-    package = Table(multi_executable=(1, Numbers("u1")))
+    multi = write_root(TableSchema(executables=(0, Strings())), {"executables": [builder.Output()]}, None, 1 << 20)
+    package = TableSchema(multi_executable=(1, NumberVector("u1")))
     content = write_root(package, {"multi_executable": np.frombuffer(multi, np.uint8)}, schema.IDENTIFIER, 1 << 20)
     with pytest.raises(CorruptPackageError, match="executable 0 is damaged: tables refer to the same bytes"):
         read_package(write_map({"4": content}))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from weighted_graphs import activation, layers, one_layer
 
-from atoll.compiler.parameters import layer_bytes, layout_of, pack_layer
+from atoll.compiler.parameters import layout_of, pack_layer, parameter_size
 from atoll.compiler.parameters.layout import Form, Layout, touching_taps
 from atoll.compiler.parameters.unpack import unpack_layer
 from atoll.errors import CorruptPackageError, UnsupportedModelError
@@ -71,7 +71,7 @@ def test_size_is_the_rule_of_the_table(graph):
         size = up4(layout.outputs) * (header + 4 * layout.taps)
     else:
         size = layout.lanes * layout.blocks * (header + layout.taps * layout.padded_inputs)
-    assert len(packed) == layer_bytes(graph, operator) == -(-size // 64) * 64
+    assert len(packed) == parameter_size(graph, operator).nbytes == -(-size // 64) * 64
 
 
 @settings(deadline=None, max_examples=60)
@@ -156,8 +156,8 @@ def test_lanes_of_small_convolutions(outputs, lanes):
 def test_only_older_compilers_keep_a_bias_of_zeros():
     graph = one_layer("CONV_2D", (1, 1, 1, 4), np.ones((16, 1, 1, 4), np.int8), [0] * 16, (1, 1, 1, 16), [1], [0])
     operator = graph.operators[0]
-    assert layer_bytes(graph, operator, generation("16")) == 64
-    assert layer_bytes(graph, operator, generation("15")) == 128
+    assert parameter_size(graph, operator, generation("16")).nbytes == 64
+    assert parameter_size(graph, operator, generation("15")).nbytes == 128
     assert not pack_layer(graph, operator, generation("15"))[:64].any()
 
 

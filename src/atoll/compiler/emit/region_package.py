@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from atoll.compiler.package_format import (
+    BoundaryLayer,
     Executable,
     ExecutableKind,
-    Layer,
     LayerType,
     Numerics,
     OutputInfo,
@@ -58,7 +58,7 @@ def region_package(
     return Package(min_runtime_version=runtime, executables=(execution, caching), compiler_version=compiler)
 
 
-def _layer(tensor: Tensor, is_output: bool) -> Layer:
+def _layer(tensor: Tensor, is_output: bool) -> BoundaryLayer:
     kind, offset = _LAYER_TYPES[tensor.dtype]
     y, x, z = (1, 1, 1, *tensor.shape)[-3:]
     quantization = tensor.quantization
@@ -66,7 +66,7 @@ def _layer(tensor: Tensor, is_output: bool) -> Layer:
     if quantization is not None and len(quantization.scale):
         numerics = Numerics(int(quantization.zero_point[0]) + offset, float(quantization.scale[0]))
     size = output_size if is_output else input_size
-    return Layer(
+    return BoundaryLayer(
         name=tensor.name,
         size_bytes=size(y, x, z, kind.itemsize),
         y=y,

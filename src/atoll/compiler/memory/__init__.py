@@ -1,6 +1,6 @@
 """Parameters of one or more models → what stays on the chip, where, and what is streamed."""
 
-from atoll.compiler.memory.layers import model_parameters
+from atoll.compiler.memory.mapped_layers import model_parameters
 from atoll.compiler.memory.memory_plan import (
     LayerKind,
     LayerParameters,
@@ -12,7 +12,6 @@ from atoll.compiler.memory.memory_plan import (
 )
 from atoll.compiler.memory.planner import plan_memory, uncached_operators
 from atoll.compiler.memory.reserve import reserve_rows
-from atoll.compiler.memory.verify_plan import verify_plan
 
 __all__ = [
     "LayerKind",
@@ -26,5 +25,4 @@ __all__ = [
     "plan_memory",
     "reserve_rows",
     "uncached_operators",
-    "verify_plan",
 ]

@@ -110,12 +110,15 @@ class MemoryPlan:
 
     @property
     def used(self) -> int:
+        """Of the capacity, what cached parameters of all models take, in bytes."""
         return sum(model.used for model in self.models)
 
     @property
     def remaining(self) -> int:
+        """Of the capacity, what is left, in bytes."""
         return self.capacity - self.used
 
     @property
     def off_chip(self) -> int:
+        """Bytes of parameters that are sent with the inferences of all models, one of each."""
         return sum(model.off_chip for model in self.models)

@@ -40,6 +40,7 @@ class OrderSearch:
 
     @property
     def best(self) -> Order:
+        """The cheapest order."""
         return self.orders[0]
 
 

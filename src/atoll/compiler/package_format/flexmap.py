@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from atoll.model.flatbuffer import FlatError
+from atoll.model.flatbuffer_reader import FlatError
 
 Value: TypeAlias = "int | float | bool | bytes | memoryview | tuple[Value, ...] | None"
 """A string is raw bytes (a view when read); a vector is a tuple."""

@@ -171,7 +171,7 @@ class OutputLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class OutputSlice:
     """A part of an output: its index ranges (None when not given), element strides and byte offset."""
 
     shape: tuple[Range, ...] | None
@@ -184,7 +184,7 @@ class OutputInfo:
 
     layout: OutputLayout | None = None
     data_type: LayerType = LayerType.FIXED_POINT8
-    slices: tuple[Slice, ...] | None = None
+    slices: tuple[OutputSlice, ...] | None = None
     slice_offsets: tuple[int, ...] = ()
 
 
@@ -197,7 +197,7 @@ class Numerics:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class BoundaryLayer:
     """An input or output: ``size_bytes`` with padding, dimensions y, x, z; ``output`` is None for inputs."""
 
     name: str
@@ -229,8 +229,8 @@ class Executable:
     parameters: Bytes = b""
     instructions: tuple[Instructions, ...] = ()
     dma_hints: DmaHints | None = None
-    input_layers: tuple[Layer, ...] = ()
-    output_layers: tuple[Layer, ...] = ()
+    input_layers: tuple[BoundaryLayer, ...] = ()
+    output_layers: tuple[BoundaryLayer, ...] = ()
     scratch_bytes: int = 0
     narrow_bytes_per_tile: int = 0
     estimated_cycles: int = 0

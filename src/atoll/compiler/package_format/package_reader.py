@@ -15,6 +15,7 @@ from atoll.compiler.package_format.flexmap import read_map
 from atoll.compiler.package_format.package import (
     Address,
     Base,
+    BoundaryLayer,
     Bytes,
     Direction,
     DmaHint,
@@ -27,13 +28,12 @@ from atoll.compiler.package_format.package import (
     Instructions,
     InstructionTransfer,
     Interrupt,
-    Layer,
     LayerType,
     Numerics,
     OutputInfo,
     OutputLayout,
+    OutputSlice,
     Package,
-    Slice,
     Transfer,
     Word,
     as_bytes,
@@ -41,7 +41,8 @@ from atoll.compiler.package_format.package import (
     output_size,
 )
 from atoll.errors import CorruptPackageError
-from atoll.model.flatbuffer import FlatError, Record, read_root
+from atoll.model.flatbuffer import read_root
+from atoll.model.flatbuffer_reader import FlatError, Record
 
 _PACKAGE_KEY = "4"
 _MOST_EXECUTABLES = 64
@@ -171,9 +172,9 @@ def _dma_hint(record: Record) -> DmaHint:
     return DmaHint(_member(Direction, record["direction"], "DMA direction"), hint)
 
 
-def _layer(record: Record) -> Layer:
+def _layer(record: Record) -> BoundaryLayer:
     numerics, is_output = record["numerics"], record["any_layer_type"] == 1
-    layer = Layer(
+    layer = BoundaryLayer(
         name=record["name"],
         size_bytes=record["size_bytes"],
         y=record["y"],
@@ -190,7 +191,7 @@ def _layer(record: Record) -> Layer:
     return layer
 
 
-def _check_size(layer: Layer) -> None:
+def _check_size(layer: BoundaryLayer) -> None:
     """The runtime copies ``size_bytes``: less than the elements take would be read as a tensor that is not there."""
     size = input_size if layer.output is None else output_size
     least = size(layer.y, layer.x, layer.z, layer.data_type.itemsize)
@@ -211,5 +212,5 @@ def _output_info(record: Record) -> OutputInfo:
     )
 
 
-def _slice(record: Record) -> Slice:
-    return Slice(None if record["shape"] is None else record["shape"]["dimension"], record["stride"])
+def _slice(record: Record) -> OutputSlice:
+    return OutputSlice(None if record["shape"] is None else record["shape"]["dimension"], record["stride"])

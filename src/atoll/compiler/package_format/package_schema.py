@@ -11,20 +11,17 @@ from typing import Any
 import numpy as np
 
 from atoll.model.flatbuffer import (
-    Encoding,
-    FlatError,
     Ints,
-    Numbers,
-    Reader,
+    NumberVector,
     Scalar,
     Strings,
     Sub,
-    Table,
-    TableLike,
-    Tables,
+    TableSchema,
+    TableVector,
     Text,
     Union,
 )
+from atoll.model.flatbuffer_reader import Encoding, FlatError, Reader, TableLike
 
 IDENTIFIER = b"DWN1"
 
@@ -32,7 +29,7 @@ PAGE = 4096
 """The runtime maps parameters and whole executables page by page, so the vendor aligns both to a page."""
 
 
-class Few(Tables):
+class Few(TableVector):
     """A vector of small tables whose number is bounded by the size of the data, so that damage cannot fill memory."""
 
     # A decoded table costs about 1 KB of Python objects. Real ones take 30 bytes and more; the reader's budget is
@@ -44,6 +41,7 @@ class Few(Tables):
         self.limit = limit
 
     def read(self, reader: Reader, position: int) -> list[Any]:
+        """The records, as :meth:`TableVector.read`. Raises :class:`FlatError` for more than make sense."""
         _, length = reader.vector(position, 4)
         if length > self.limit:
             raise FlatError(f"a vector of {length} tables where at most {self.limit} make sense")
@@ -51,23 +49,26 @@ class Few(Tables):
         return super().read(reader, position)
 
 
-class Ranges(Numbers):
+class Ranges(NumberVector):
     """A vector of ``Range`` structs (inclusive start and end) as a tuple of pairs."""
 
     def __init__(self) -> None:
         super().__init__(np.dtype([("start", "i4"), ("end", "i4")]), align=4)
 
     def read(self, reader: Reader, position: int) -> Any:
+        """(start, end) pairs of ints, both inclusive."""
         return tuple((int(start), int(end)) for start, end in super().read(reader, position))
 
     def default(self) -> Any:
+        """No pairs."""
         return ()
 
     def prepare(self, builder: Any, value: Any) -> Any:
+        """Where the vector is; None without pairs."""
         return super().prepare(builder, [tuple(pair) for pair in value]) if value else None
 
 
-class Nested(Numbers):
+class Nested(NumberVector):
     """A whole FlatBuffer as a byte vector that starts on a page: read as bytes, written in place from its record."""
 
     def __init__(self, table: TableLike) -> None:
@@ -115,23 +116,23 @@ def _nested(builder: Any, table: TableLike, record: Any) -> Encoding:
     return int(builder.Offset())
 
 
-def _bytes(align: int = 0) -> Numbers:
-    return Numbers("u1", align)
+def _bytes(align: int = 0) -> NumberVector:
+    return NumberVector("u1", align)
 
 
-META = Table(base=(0, Scalar("h")), batch=(1, Scalar("i")), name=(2, Text()), word=(3, Scalar("h")))
-FIELD_OFFSET = Table(meta=(0, Sub(META)), bit=(1, Scalar("i")))
-BITSTREAM = Table(bitstream=(0, _bytes(16)), field_offsets=(1, Few(FIELD_OFFSET)))
+META = TableSchema(base=(0, Scalar("h")), batch=(1, Scalar("i")), name=(2, Text()), word=(3, Scalar("h")))
+FIELD_OFFSET = TableSchema(meta=(0, Sub(META)), bit=(1, Scalar("i")))
+BITSTREAM = TableSchema(bitstream=(0, _bytes(16)), field_offsets=(1, Few(FIELD_OFFSET)))
 
-DESCRIPTOR_HINT = Table(meta=(0, Sub(META)), offset=(1, Scalar("i")), size=(2, Scalar("i")))
-INSTRUCTION_HINT = Table(chunk=(0, Scalar("i")))
-INTERRUPT_HINT = Table(interrupt=(0, Scalar("h")))
-FENCE_HINT = Table(unused=(0, Scalar("b")))
+DESCRIPTOR_HINT = TableSchema(meta=(0, Sub(META)), offset=(1, Scalar("i")), size=(2, Scalar("i")))
+INSTRUCTION_HINT = TableSchema(chunk=(0, Scalar("i")))
+INTERRUPT_HINT = TableSchema(interrupt=(0, Scalar("h")))
+FENCE_HINT = TableSchema(unused=(0, Scalar("b")))
 HINTS = {1: DESCRIPTOR_HINT, 2: INSTRUCTION_HINT, 3: INTERRUPT_HINT, 4: FENCE_HINT}
-HINT = Table(kind=(0, Scalar("B")), hint=(1, Union("kind", HINTS.get)), direction=(2, Scalar("h")))
-DMA_HINTS = Table(hints=(0, Few(HINT)), fully_deterministic=(1, Scalar("?", False)))
+HINT = TableSchema(kind=(0, Scalar("B")), hint=(1, Union("kind", HINTS.get)), direction=(2, Scalar("h")))
+DMA_HINTS = TableSchema(hints=(0, Few(HINT)), fully_deterministic=(1, Scalar("?", False)))
 
-OUTPUT_LAYOUT = Table(
+OUTPUT_LAYOUT = TableSchema(
     y_to_tile=(0, Ints()),
     x_to_tile=(1, Ints()),
     tile_byte_offset=(2, Ints()),
@@ -139,15 +140,15 @@ OUTPUT_LAYOUT = Table(
     y_to_local_row=(4, Ints()),
     x_to_local_row_size=(5, Ints()),
 )
-SHAPE = Table(dimension=(0, Ranges()))
-TENSOR_LAYOUT = Table(shape=(0, Sub(SHAPE)), stride=(1, Ints()))
-SHAPE_INFO = Table(slice_layout=(0, Few(TENSOR_LAYOUT)), slice_offset=(1, Ints()))
-OUTPUT_LAYER = Table(layout=(0, Sub(OUTPUT_LAYOUT)), data_type=(1, Scalar("h")), shape_info=(2, Sub(SHAPE_INFO)))
-INPUT_LAYER = Table(unused=(0, Scalar("b")))
+SHAPE = TableSchema(dimension=(0, Ranges()))
+TENSOR_LAYOUT = TableSchema(shape=(0, Sub(SHAPE)), stride=(1, Ints()))
+SHAPE_INFO = TableSchema(slice_layout=(0, Few(TENSOR_LAYOUT)), slice_offset=(1, Ints()))
+OUTPUT_LAYER = TableSchema(layout=(0, Sub(OUTPUT_LAYOUT)), data_type=(1, Scalar("h")), shape_info=(2, Sub(SHAPE_INFO)))
+INPUT_LAYER = TableSchema(unused=(0, Scalar("b")))
 ANY_LAYER = {1: OUTPUT_LAYER, 2: INPUT_LAYER}
 
-NUMERICS = Table(zero_point=(0, Scalar("i")), scale=(1, Scalar("f", 0.0)))
-LAYER = Table(
+NUMERICS = TableSchema(zero_point=(0, Scalar("i")), scale=(1, Scalar("f", 0.0)))
+LAYER = TableSchema(
     name=(0, Text()),
     size_bytes=(1, Scalar("i")),
     y=(2, Scalar("i")),
@@ -162,7 +163,7 @@ LAYER = Table(
     shape=(11, Sub(SHAPE)),
 )
 
-EXECUTABLE = Table(
+EXECUTABLE = TableSchema(
     version=(0, Scalar("i")),
     name=(1, Text()),
     serialized_model=(2, _bytes()),
@@ -181,9 +182,9 @@ EXECUTABLE = Table(
     use_tpu_dram=(15, Scalar("?", False)),
     estimated_cycles=(16, Scalar("q")),
 )
-MULTI_EXECUTABLE = Table(executables=(0, NestedStrings(EXECUTABLE)))
-SERIALIZED_PACKAGE = Table(package=(0, _bytes()))
-PACKAGE = Table(
+MULTI_EXECUTABLE = TableSchema(executables=(0, NestedStrings(EXECUTABLE)))
+SERIALIZED_PACKAGE = TableSchema(package=(0, _bytes()))
+PACKAGE = TableSchema(
     min_runtime_version=(0, Scalar("i")),
     multi_executable=(1, Nested(MULTI_EXECUTABLE)),
     signature=(2, _bytes()),

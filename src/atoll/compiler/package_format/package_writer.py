@@ -10,19 +10,20 @@ from atoll.compiler.package_format import package_schema as schema
 from atoll.compiler.package_format.flexmap import write_map
 from atoll.compiler.package_format.package import (
     Address,
+    BoundaryLayer,
     Bytes,
     DmaHint,
     DmaHints,
     Executable,
     InstructionTransfer,
     Interrupt,
-    Layer,
     OutputInfo,
     Package,
     Range,
     Transfer,
 )
-from atoll.model.flatbuffer import Record, write_root
+from atoll.model.flatbuffer import write_root
+from atoll.model.flatbuffer_reader import Record
 
 
 def write_package(package: Package) -> bytes:
@@ -119,7 +120,7 @@ def _dma_hint(item: DmaHint) -> Record:
     return {"kind": kind, "hint": value, "direction": int(item.direction)}
 
 
-def _layer(layer: Layer) -> Record:
+def _layer(layer: BoundaryLayer) -> Record:
     numerics = layer.numerics
     return {
         "name": layer.name,

@@ -2,12 +2,11 @@
 
 from atoll.compiler.parameters.layout import Layout, layout_of
 from atoll.compiler.parameters.pack import pack_layer
-from atoll.compiler.parameters.sizes import ParameterSize, layer_bytes, parameter_size
+from atoll.compiler.parameters.sizes import ParameterSize, parameter_size
 
 __all__ = [
     "Layout",
     "ParameterSize",
-    "layer_bytes",
     "layout_of",
     "pack_layer",
     "parameter_size",

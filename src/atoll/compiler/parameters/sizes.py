@@ -31,12 +31,8 @@ class ParameterSize:
 
     @property
     def wide_rows(self) -> int:
+        """Rows of wide memory of all blocks."""
         return sum(self.block_rows)
-
-
-def layer_bytes(graph: Graph, operator: Operator, generation: Generation = DEFAULT) -> int:
-    """Bytes of the operator's parameters in the blob; 0 when it has none."""
-    return parameter_size(graph, operator, generation).nbytes
 
 
 def parameter_size(graph: Graph, operator: Operator, generation: Generation = DEFAULT) -> ParameterSize:

@@ -45,7 +45,7 @@ def recurrent_links(inputs: Sequence[str], outputs: Sequence[str]) -> dict[str, 
     """
     if len(inputs) != len(outputs):
         raise UsageError(
-            f"{len(inputs)} inputs and {len(outputs)} outputs are named", "Name one output for each input."
+            f"{len(inputs)} inputs and {len(outputs)} outputs are named", "Each input needs the output that feeds it."
         )
     if len(set(inputs)) < len(inputs):
         raise UsageError("an input is named twice", "Each input can be fed by one output.")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from atoll.errors import CorruptModelError, InvalidModelError, NotTfliteError
 from atoll.files import map_file
 from atoll.model import flatbuffer as flat
-from atoll.model.flatbuffer import FlatError, Record
+from atoll.model.flatbuffer_reader import FlatError, Record
 from atoll.model.graph import EMPTY, Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
 from atoll.model.tflite import schema
 from atoll.model.tflite.archive import archive_start

@@ -18,7 +18,8 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from atoll.model.flatbuffer import FlatError, Ints, Numbers, Reader, Scalar, Sub, Table, Tables, Text, Union
+from atoll.model.flatbuffer import Ints, NumberVector, Scalar, Sub, TableSchema, TableVector, Text, Union
+from atoll.model.flatbuffer_reader import FlatError, Reader
 
 IDENTIFIER = b"TFL3"
 
@@ -62,6 +63,7 @@ class GeneratedTable:
         self.name = name
 
     def decode(self, reader: Reader, position: int) -> Any:
+        """The generated object. Raises :class:`FlatError`."""
         reader.vtable(position)
         try:
             return getattr(generated(), self.name + "T").InitFromBuf(reader.data, position)
@@ -69,6 +71,7 @@ class GeneratedTable:
             raise FlatError(f"the {self.name} at {position} cannot be read: {error}") from error
 
     def encode(self, builder: flatbuffers.Builder, value: Any) -> int:
+        """Where the table of a generated object is."""
         return int(value.Pack(builder))
 
 
@@ -81,6 +84,7 @@ class OptionsTable(GeneratedTable):
     def decode(self, reader: Reader, position: int) -> Options:
         # Most operators of a network have the options of another one: tables of numbers alone that are equal byte
         # for byte are decoded once.
+        """Table name and fields. Raises :class:`FlatError`."""
         key = self.name, reader.offsets(reader.vtable(position)), reader.table_bytes(position)
         known = reader.memo.get(key)
         if known is None:
@@ -91,6 +95,7 @@ class OptionsTable(GeneratedTable):
         return known
 
     def encode(self, builder: flatbuffers.Builder, value: Options) -> int:
+        """Where the table is. Raises :class:`ValueError` for a field that it has not."""
         options = getattr(generated(), self.name + "T")()
         attributes = {_snake(name): name for name in vars(options)}
         for name, field in value[1].items():
@@ -131,16 +136,16 @@ def details_type(details: Any) -> int:
     return 0 if details is None else names[type(details).__name__]
 
 
-QUANTIZATION = Table(
-    minimum=(0, Numbers("f4")),
-    maximum=(1, Numbers("f4")),
-    scale=(2, Numbers("f4")),
-    zero_point=(3, Numbers("i8")),
+QUANTIZATION = TableSchema(
+    minimum=(0, NumberVector("f4")),
+    maximum=(1, NumberVector("f4")),
+    scale=(2, NumberVector("f4")),
+    zero_point=(3, NumberVector("i8")),
     details_type=(4, Scalar("B")),
     details=(5, Union("details_type", _quantization_details)),
     axis=(6, Scalar("i")),
 )
-TENSOR = Table(
+TENSOR = TableSchema(
     shape=(0, Ints()),
     type=(1, Scalar("b")),
     buffer=(2, Scalar("I")),
@@ -150,56 +155,56 @@ TENSOR = Table(
     sparsity=(6, Sub(GeneratedTable("SparsityParameters"))),
     shape_signature=(7, Ints()),
     has_rank=(8, Scalar("?", False)),
-    variant_tensors=(9, Tables(GeneratedTable("VariantSubType"))),
+    variant_tensors=(9, TableVector(GeneratedTable("VariantSubType"))),
     external_buffer=(10, Scalar("I")),
 )
-OPERATOR = Table(
+OPERATOR = TableSchema(
     opcode_index=(0, Scalar("I")),
     inputs=(1, Ints()),
     outputs=(2, Ints()),
     options_type=(3, Scalar("B")),
     options=(4, Union("options_type", functools.partial(_options, "BuiltinOptions"))),
-    custom_options=(5, Numbers("u1", align=16)),
-    mutating_variable_inputs=(7, Numbers("?")),
+    custom_options=(5, NumberVector("u1", align=16)),
+    mutating_variable_inputs=(7, NumberVector("?")),
     intermediates=(8, Ints()),
     large_custom_options_offset=(9, Scalar("Q")),
     large_custom_options_size=(10, Scalar("Q")),
     options_2_type=(11, Scalar("B")),
     options_2=(12, Union("options_2_type", functools.partial(_options, "BuiltinOptions2"))),
 )
-OPERATOR_CODE = Table(
+OPERATOR_CODE = TableSchema(
     deprecated_builtin_code=(0, Scalar("b")),
     custom_code=(1, Text()),
     version=(2, Scalar("i", 1)),
     builtin_code=(3, Scalar("i")),
 )
-SUBGRAPH = Table(
-    tensors=(0, Tables(TENSOR)),
+SUBGRAPH = TableSchema(
+    tensors=(0, TableVector(TENSOR)),
     inputs=(1, Ints()),
     outputs=(2, Ints()),
-    operators=(3, Tables(OPERATOR)),
+    operators=(3, TableVector(OPERATOR)),
     name=(4, Text()),
 )
-BUFFER = Table(
-    data=(0, Numbers("u1", align=16)),
+BUFFER = TableSchema(
+    data=(0, NumberVector("u1", align=16)),
     offset=(1, Scalar("Q")),
     size=(2, Scalar("Q")),
 )
-METADATA = Table(name=(0, Text()), buffer=(1, Scalar("I")))
-TENSOR_MAP = Table(name=(0, Text()), tensor_index=(1, Scalar("I")))
-SIGNATURE = Table(
-    inputs=(0, Tables(TENSOR_MAP)),
-    outputs=(1, Tables(TENSOR_MAP)),
+METADATA = TableSchema(name=(0, Text()), buffer=(1, Scalar("I")))
+TENSOR_MAP = TableSchema(name=(0, Text()), tensor_index=(1, Scalar("I")))
+SIGNATURE = TableSchema(
+    inputs=(0, TableVector(TENSOR_MAP)),
+    outputs=(1, TableVector(TENSOR_MAP)),
     key=(2, Text()),
     graph=(4, Scalar("I")),
 )
-MODEL = Table(
+MODEL = TableSchema(
     version=(0, Scalar("I")),
-    operator_codes=(1, Tables(OPERATOR_CODE)),
-    graphs=(2, Tables(SUBGRAPH)),
+    operator_codes=(1, TableVector(OPERATOR_CODE)),
+    graphs=(2, TableVector(SUBGRAPH)),
     description=(3, Text()),
-    buffers=(4, Tables(BUFFER)),
+    buffers=(4, TableVector(BUFFER)),
     metadata_buffer=(5, Ints()),
-    metadata=(6, Tables(METADATA)),
-    signatures=(7, Tables(SIGNATURE)),
+    metadata=(6, TableVector(METADATA)),
+    signatures=(7, TableVector(SIGNATURE)),
 )

@@ -9,7 +9,7 @@ import numpy as np
 from atoll.errors import UnsupportedModelError
 from atoll.files import write_file
 from atoll.model import flatbuffer as flat
-from atoll.model.flatbuffer import Record
+from atoll.model.flatbuffer_reader import Record
 from atoll.model.graph import Buffer, Graph, Model, Operator, Quantization, Signature, Tensor
 from atoll.model.tflite import schema
 from atoll.model.verify import verify

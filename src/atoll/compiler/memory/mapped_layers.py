@@ -1,4 +1,4 @@
-"""Mapped operators of a graph → :class:`ModelParameters`."""
+"""Mapped operators of a graph and the size of each → :class:`ModelParameters`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ def model_parameters(
 ) -> ModelParameters:
     """The layers with parameters among the mapped ``operators`` (indices), and the reserve of their executable.
 
+    Args:
+        graph: The model's graph 0.
+        operators: Indices of the mapped operators.
+        name: Of the model, for messages.
+        generation: Of the compiler: how it lays parameters out.
+
     Raises:
-        UnsupportedModelError: a weighted operator whose weights cannot be laid out.
+        UnsupportedModelError: As :func:`atoll.compiler.parameters.parameter_size`.
     """
     chosen = sorted(operators)
     layers = []
