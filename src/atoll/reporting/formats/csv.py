@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 
+from atoll.products.layout import printable
 from atoll.products.result import Result
 
 
 def render(result: Result, _cells: int) -> str:
-    """A header and a line per row; of several tables one after the other, with an empty line between."""
+    """A header and a line per row; of several tables one after the other, with an empty line between.
+
+    Columns are always the same, whether they hold something or not.
+    """
     blocks = []
     for table in result.tables():
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([column.key for column in table.columns])
-        writer.writerows(table.rows)
+        writer.writerow(table.keys)
+        writer.writerows([printable(v) if isinstance(v, str) else v for v in row] for row in table.rows)
         blocks.append(text.getvalue())
     return "\n".join(blocks).rstrip("\n")
