@@ -17,6 +17,13 @@ from atoll.cli import cli, invoke, overview
 from atoll.errors import AtollError, FileAccessError, FileMissingError, NoPermissionError, OutputError
 
 Run = Callable[..., Any]
+
+
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def buffering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", request.param)
+
+
 ATOLL = [sys.executable, "-m", "atoll"]
 
 
@@ -121,7 +128,7 @@ def here(chain_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(chain_file.parent)
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "buffering")
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
 def test_a_reader_that_goes_is_no_failure(arguments: tuple[str, ...]) -> None:
     for lines in (0, 1):
@@ -146,6 +153,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.usefixtures("buffering")
 @pytest.mark.parametrize("size", [1, 1000, 100_000])
 def test_neither_is_one_that_goes_in_the_midst_of_it(size: int) -> None:
     for _ in range(3):
@@ -158,7 +166,7 @@ def test_neither_is_one_that_goes_in_the_midst_of_it(size: int) -> None:
         process.stderr.close()
 
 
-@pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here", "buffering")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
 def test_a_full_disk_is(arguments: tuple[str, ...]) -> None:
