@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import signal
@@ -58,6 +57,8 @@ class Group(click.Group):
 
 def no_such_command(context: click.Context, group: click.Group, name: str) -> click.UsageError:
     """An error that names what was meant, as far as that can be guessed."""
+    import difflib  # late: of no use to those who type well
+
     near = difflib.get_close_matches(name, group.list_commands(context))
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     return click.UsageError(f"There is no command '{name}'.{meant}", context)

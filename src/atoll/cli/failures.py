@@ -35,9 +35,15 @@ _CODES = {
 
 
 def say_on_stderr(text: str) -> None:
-    """A line on standard error; if nobody reads it, nobody misses it."""
+    """A line on standard error; if nobody reads it, nobody misses it.
+
+    (Not by ``click.echo``, which writes past the progress bar that has taken the place of the stream.)
+    """
+    if sys.stderr is None:
+        return
     try:
-        click.echo(text, err=True)
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
     except OSError:
         abandon(sys.stderr)
 

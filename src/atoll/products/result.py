@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import html
-import json
+import math
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, ClassVar
 
-from atoll.products.layout import sentence_lines, shortened, table_lines
-from atoll.products.table import Table
+from atoll.products.layout import LONGEST_NAME, brief, one_line, printable, sentence_lines, shortened, table_lines
+from atoll.products.table import Column, Table, Value
 
 _LINES = 10
 """Lines of a ``repr`` at most."""
@@ -45,22 +44,24 @@ class Result:
         return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def to_json(self, indent: int | None = 2) -> str:
-        """:meth:`to_dict` as JSON, with the schema in front."""
-        return json.dumps({"schema": f"atoll.{self.schema}", **self.to_dict()}, indent=indent)
+        """:meth:`to_dict` as JSON, with the schema in front. Infinite and undefined numbers are null."""
+        import json  # late, as html below: most calls print text
+
+        return json.dumps(plain({"schema": f"atoll.{self.schema}", **self.to_dict()}), indent=indent, allow_nan=False)
 
     def __repr__(self) -> str:
         lines = [line for text in self.answer() for line in sentence_lines(text, _CELLS)]
         for table in self.tables()[:1]:
-            lines += table_lines(table, _CELLS)[0]
+            lines += table_lines(dataclasses.replace(table, rows=table.rows[:_LINES]), _CELLS)[0]
         if len(lines) > _LINES - 1:
             lines = [*lines[: _LINES - 2], "…"]
         return "\n".join([f"<{type(self).__name__}>", *lines])
 
     def _repr_html_(self) -> str:
         """For notebooks."""
-        parts = [f"<p>{html.escape(text)}</p>" for text in self.answer()]
+        parts = [f"<p>{_escaped(text)}</p>" for text in self.answer()]
         parts += map(_html_table, self.tables())
-        parts += [f"<p><small>{html.escape(text)}</small></p>" for text in self.basis()]
+        parts += [f"<p><small>{_escaped(text)}</small></p>" for text in self.basis()]
         return "\n".join(parts)
 
 
@@ -74,20 +75,36 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset | range):
+    if isinstance(value, set | frozenset):
+        return sorted(map(plain, value), key=repr)
+    if isinstance(value, list | tuple | range):
         return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return plain(value.tolist())
     return str(value) if isinstance(value, PurePath) else value
 
 
+def _escaped(text: str) -> str:
+    import html
+
+    return html.escape(printable(text))
+
+
 def _html_table(table: Table) -> str:
+    table = table.without_empty_columns()
+
     def cells(tag: str, texts: list[str]) -> str:
         aligned = (' style="text-align: right"' if c.is_number else "" for c in table.columns)
-        return "".join(f"<{tag}{how}>{html.escape(text)}</{tag}>" for how, text in zip(aligned, texts))
+        return "".join(f"<{tag}{how}>{_escaped(text)}</{tag}>" for how, text in zip(aligned, texts))
+
+    def text(column: Column, value: Value) -> str:
+        if column.kind == "name":
+            return shortened(one_line(column.text(value)), LONGEST_NAME)
+        return brief(column.text(value))
 
     head = cells("th", [column.heading for column in table.columns])
-    rows = [
-        cells("td", [shortened(column.text(value), 60) for column, value in zip(table.columns, row)])
-        for row in table.rows
-    ]
-    title = f"<caption>{html.escape(table.title)}</caption>" if table.title else ""
+    rows = [cells("td", [text(c, value) for c, value in zip(table.columns, row)]) for row in table.rows]
+    title = f"<caption>{_escaped(table.title)}</caption>" if table.title else ""
     return f"<table>{title}<tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"

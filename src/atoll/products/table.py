@@ -6,6 +6,7 @@ A table holds values, not text: :mod:`atoll.products.layout` lays it out for a t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -46,8 +47,7 @@ class Column:
     def key(self) -> str:
         """What programs read above it: ``mean_ms``, ``on_chip_bytes``."""
         unit = self.unit or ("bytes" if self.kind == "bytes" and "bytes" not in self.name else "")
-        words = f"{self.name} {unit}".replace("/", " per ").replace("-", " ").split()
-        return "_".join(words).lower()
+        return "_".join(re.findall(r"\w+", f"{self.name} {unit}".replace("/", " per ").lower())) or "column"
 
     @property
     def is_number(self) -> bool:
@@ -80,6 +80,29 @@ class Table:
     def of(
         cls, columns: Sequence[Column], rows: Sequence[Sequence[Value]], title: str = "", *, records: bool = False
     ) -> Table:
-        """A table from any sequences; columns that hold nothing in any row are left out."""
-        kept = [n for n in range(len(columns)) if not rows or any(row[n] not in (None, "") for row in rows)]
-        return cls(tuple(columns[n] for n in kept), tuple(tuple(row[n] for n in kept) for row in rows), title, records)
+        """A table from any sequences. Programs get every column; people those that hold something in some row."""
+        return cls(tuple(columns), tuple(map(tuple, rows)), title, records)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns' :attr:`Column.key`, each once.
+
+        >>> Table.of([Column("a"), Column("a")], []).keys
+        ('a', 'a_2')
+        """
+        found: list[str] = []
+        for column in self.columns:
+            key, number = column.key, 1
+            while key in found:
+                number += 1
+                key = f"{column.key}_{number}"
+            found.append(key)
+        return tuple(found)
+
+    def without_empty_columns(self) -> Table:
+        """What people are shown: columns that hold nothing in any row are left out."""
+        kept = [n for n in range(len(self.columns)) if any(row[n] not in (None, "") for row in self.rows)]
+        if not self.rows or len(kept) == len(self.columns):
+            return self
+        rows = tuple(tuple(row[n] for n in kept) for row in self.rows)
+        return Table(tuple(self.columns[n] for n in kept), rows, self.title, self.records)

@@ -9,9 +9,9 @@ _FACTORS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "kib": 2**10, "mib": 2**20}
 
 def size(count: int) -> str:
     """Bytes as the vendor's compiler prints them: 1024-based, two decimals, ``B``/``KiB``/``MiB``."""
-    if count < 1024:
+    if abs(count) < 1024:
         return f"{count:.2f}B"
-    return f"{count / 1024:.2f}KiB" if count < 1024**2 else f"{count / 1024**2:.2f}MiB"
+    return f"{count / 1024:.2f}KiB" if abs(count) < 1024**2 else f"{count / 1024**2:.2f}MiB"
 
 
 def parse_size(text: str) -> int | None:

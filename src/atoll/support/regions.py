@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,6 +72,8 @@ def _tensors_named(graph: Graph, names: Sequence[str]) -> dict[int, str]:
     by_name = {tensor.name: index for index, tensor in enumerate(graph.tensors)}
     for name in names:
         if name not in by_name:
+            import difflib  # late: only for names that do not exist
+
             near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.0)
             raise UsageError(f"the model has no tensor '{name}'", f"The nearest name is '{near[0]}'." if near else "")
     return {by_name[name]: name for name in names}

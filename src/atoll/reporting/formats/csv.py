@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 
+from atoll.products.layout import printable
 from atoll.products.result import Result
 from atoll.products.table import Table
 
 
 def render(result: Result, _cells: int) -> str:
-    """A header and a line per row; of several tables one after the other, with an empty line between."""
+    """A header and a line per row; of several tables one after the other, with an empty line between.
+
+    Columns are always the same, whether they hold something or not.
+    """
     return "\n".join(map(table_csv, result.tables())).rstrip("\n")
 
 
@@ -18,6 +22,6 @@ def table_csv(table: Table) -> str:
     """A header and a line per row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
-    writer.writerows(table.rows)
+    writer.writerow(table.keys)
+    writer.writerows([printable(v) if isinstance(v, str) else v for v in row] for row in table.rows)
     return text.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from atoll.products.layout import printable
@@ -20,7 +21,8 @@ def render(result: Result, _cells: int) -> str:
 
 
 def _lines(table: Table) -> Iterator[str]:
-    yield _row([column.heading for column in table.columns])
+    table = table.without_empty_columns()
+    yield _row([_escaped(column.heading) for column in table.columns])
     yield _row(["---:" if column.is_number else "---" for column in table.columns])
     for row in table.rows:
         yield _row([_escaped(column.text(value)) for column, value in zip(table.columns, row)])
@@ -31,6 +33,5 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    for sign in "\\|`*_<":
-        text = text.replace(sign, f"\\{sign}")
-    return printable(text).replace("\n", " ")
+    """The text as it is, on one line: nothing in it is markup."""
+    return re.sub(r"([\\|`*_<>\[\]~&])", r"\\\1", printable(text)).replace("\n", " ")
