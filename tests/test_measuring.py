@@ -16,7 +16,8 @@ from atoll.hardware.host import profile
 from atoll.model import Model
 from atoll.model.tflite import model_bytes, write_model
 from atoll.networks import build
-from atoll.partitioning import Failure, MeasurementFile, equal_parameters
+from atoll.partitioning import equal_parameters
+from atoll.partitioning.measured.store import Failure, MeasurementFile
 from atoll.partitioning.best_cuts import cut_places
 from atoll.partitioning.measured.store import Store
 from atoll.partitioning.segment_costs import SegmentCosts

@@ -8,7 +8,8 @@ import numpy as np
 
 from atoll.hardware.host import Target
 from atoll.model.graph import Graph
-from atoll.partitioning import Piece, PieceBound, Stage
+from atoll.partitioning.search.contiguous import Stage
+from atoll.partitioning.search.convex import Piece, PieceBound
 from atoll.partitioning.segment_costs import Operators, SegmentCosts
 
 CPU_CORES = "Each Edge TPU, copies and replicas too, is taken to have a CPU core for the operators on the CPU."

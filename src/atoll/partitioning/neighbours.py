@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from atoll.partitioning import Cutting, Piece, Stage, neighbours
 from atoll.partitioning.best_cuts import latency
 from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.search.contiguous import Cutting, Stage, neighbours
+from atoll.partitioning.search.convex import Piece
 from atoll.partitioning.search.ideals import blocks_of
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from atoll.estimate.accuracy import held_out_error
-from atoll.partitioning import Fleet, Goal, Stage
 from atoll.partitioning.best_cuts import best_cuts, cut_places, host_rate
 from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.search.contiguous import Stage
+from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.reporting.plan_report import PlannedStage, PlannedUse, PlanRow
 
 CLOSE = 0.01

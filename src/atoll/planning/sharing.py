@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from atoll.compiler.memory import plan_memory
 from atoll.partitioning.segment_costs import SegmentCosts
-from atoll.planning.several import Group, ModelNeeds, share_devices
+from atoll.planning.several import ModelGroup, ModelNeeds, share_devices
 from atoll.reporting.plan_report import PlannedStage, PlannedUse, PlanRow
 
 
@@ -53,7 +53,7 @@ class Sharing:
             for n, model in zip(group, plan.models)
         ]
 
-    def _rows(self, devices: int, group: Group) -> list[PlanRow]:
+    def _rows(self, devices: int, group: ModelGroup) -> list[PlanRow]:
         if len(group.models) == 1:
             (number,) = group.models
             best = self.alone[number][group.devices - 1].best
@@ -64,7 +64,7 @@ class Sharing:
             for number, rate, seconds, nbytes in each
         ]
 
-    def _row(self, devices: int, number: int, group: Group, best: PlannedUse) -> PlanRow:
+    def _row(self, devices: int, number: int, group: ModelGroup, best: PlannedUse) -> PlanRow:
         return replace(
             self.alone[number][0],
             devices=devices,
