@@ -23,10 +23,10 @@ import numpy as np
 from atoll.hardware.host import profile
 from atoll.model.graph import Graph
 from atoll.networks import build
-from atoll.partitioning.search.contiguous import optimal_cuts
-from atoll.partitioning.search.fleet import Fleet
 from atoll.partitioning.best_cuts import best_cuts, best_pieces, cut_places, interval
 from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.search.contiguous import optimal_cuts
+from atoll.partitioning.search.fleet import Fleet
 from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.quantization.calibrate import calibrate
 from atoll.quantization.float_network import Activation, Layer, Network, Padding

@@ -102,9 +102,9 @@ def _partition(
     from atoll.hardware.buses import BUSES as TARGETS
     from atoll.hardware.host import host_of as load_host
     from atoll.partitioning import partition_at, write_partition
+    from atoll.partitioning.best_cuts import cut_places
     from atoll.partitioning.measured.refine import refined_cuts
     from atoll.partitioning.search.fleet import Goal
-    from atoll.partitioning.best_cuts import cut_places
     from atoll.partitioning.segment_costs import SegmentCosts
     from atoll.support import require_compilable
     from atoll.toolchain import load

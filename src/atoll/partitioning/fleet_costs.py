@@ -30,10 +30,12 @@ class FleetCosts:
 
     @property
     def graph(self) -> Graph:
+        """What is cut."""
         return self.first.graph
 
     @property
     def targets(self) -> tuple[Target, ...]:
+        """The numbers of each kind."""
         return tuple(costs.target for costs in self.kinds.values())
 
     @property

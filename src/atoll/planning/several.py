@@ -41,6 +41,7 @@ class Assignment:
 
     @property
     def devices(self) -> int:
+        """How many are used."""
         return sum(group.devices for group in self.groups)
 
 

@@ -32,6 +32,7 @@ class Profiled:
 
     @property
     def bottleneck(self) -> float:
+        """Seconds of the slowest segment."""
         return max(self.seconds)
 
 

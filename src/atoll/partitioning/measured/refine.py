@@ -47,6 +47,7 @@ class Refined:
 
     @property
     def bottleneck(self) -> float:
+        """Seconds of the slowest segment."""
         return max(self.seconds)
 
 

@@ -91,6 +91,7 @@ class Recorder:
 
     @property
     def failures(self) -> dict[tuple[int, int], Failure]:
+        """The segments that failed."""
         return {segment: found for segment, found in self.measured.items() if isinstance(found, Failure)}
 
     def last_failure(self) -> str:

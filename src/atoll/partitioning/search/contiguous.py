@@ -53,6 +53,7 @@ class Cutting:
 
     @property
     def cuts(self) -> tuple[int, ...]:
+        """The operators before which it is cut."""
         return tuple(stage.start for stage in self.stages[1:])
 
     @property

@@ -88,10 +88,12 @@ class ConvexCutting:
 
     @property
     def bottleneck(self) -> float:
+        """Seconds between two results: the slowest piece, divided by its replicas."""
         return max(piece.seconds / piece.replicas for piece in self.pieces)
 
     @property
     def latency(self) -> float:
+        """Seconds from input to output of one item."""
         return sum(piece.seconds for piece in self.pieces)
 
     @property

@@ -45,6 +45,7 @@ class Fleet:
 
     @property
     def kinds(self) -> tuple[str, ...]:
+        """Each once, in the order of the devices."""
         return tuple(dict.fromkeys(self.devices))
 
     @property

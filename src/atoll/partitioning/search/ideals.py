@@ -29,6 +29,7 @@ class Blocks:
 
     @property
     def everything(self) -> Ideal:
+        """All blocks."""
         return (1 << len(self.operators)) - 1
 
     def operators_of(self, blocks: Ideal) -> tuple[int, ...]:
