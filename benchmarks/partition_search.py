@@ -79,12 +79,11 @@ def measuring(costs: SegmentCosts, positions: list[int], segments: int, seed: in
     rng = np.random.default_rng(seed)
     factors = np.exp(rng.uniform(-math.log(2), math.log(2), len(costs.operators)))
 
-    def truth(start: int, end: int) -> float:
-        return costs.disturbed(start, end, factors)
+    truth = costs.scaled(factors).cost
 
     best = optimal_cuts(
         positions,
-        lambda s, e, _kind: truth(s, e),
+        truth,
         Fleet.of(segments),
         bound=lambda s, ends, kind: costs.bound(s, ends, kind) / 2,
         goal=Goal(tolerance=1e-6),
@@ -103,9 +102,9 @@ def measuring(costs: SegmentCosts, positions: list[int], segments: int, seed: in
 
 def scale() -> list[dict[str, Any]]:
     """Searches on graphs as large as they come."""
-    sys.path.insert(0, str(HERE.parent / "tests" / "cut"))
+    sys.path.insert(0, str(HERE.parent / "tests" / "partitioning"))
     from branching import cells, graph_of
-    from test_optimal import spilling_chain
+    from test_contiguous import spilling_chain
 
     rows = []
     for loose in (0.0, 0.1, 0.3):
@@ -130,7 +129,7 @@ def scale() -> list[dict[str, Any]]:
         return float(weights[list(operators)].sum()) + sum(crossing[n] for n in entering)
 
     bound = PieceBound(weights, lambda sums, _kind: sums[:, 0])
-    found, seconds = _timed(lambda: optimal_pieces(graph_of(sources), piece, Fleet.of(8), bound=bound))
+    found, seconds = _timed(lambda: optimal_pieces(graph_of(sources), piece, Fleet.of(8), bound))
     rows.append(
         {
             "graph": f"cells of {len(sources)} operators into 8 convex pieces",

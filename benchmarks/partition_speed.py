@@ -23,9 +23,10 @@ import numpy as np
 from atoll.hardware.host import profile
 from atoll.model.graph import Graph
 from atoll.networks import build
-from atoll.partitioning import Fleet, optimal_cuts
 from atoll.partitioning.best_cuts import best_cuts, best_pieces, cut_places, interval
 from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.search.contiguous import optimal_cuts
+from atoll.partitioning.search.fleet import Fleet
 from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.quantization.calibrate import calibrate
 from atoll.quantization.float_network import Activation, FloatLayer, Network, Padding
@@ -91,8 +92,8 @@ def _cell(net: Network, name: str, before: FloatLayer, last: FloatLayer, filters
 
 
 def chains(quick: bool, host: str) -> Iterator[dict[str, Any]]:
-    sys.path.insert(0, str(HERE.parent / "tests" / "cut"))
-    from test_optimal import spilling_chain
+    sys.path.insert(0, str(HERE.parent / "tests" / "partitioning"))
+    from test_contiguous import spilling_chain
 
     for loose in (0.0, 0.1, 0.3):
         cost, bound = spilling_chain(1000, 1, loose)
@@ -101,7 +102,7 @@ def chains(quick: bool, host: str) -> Iterator[dict[str, Any]]:
     if not quick:
         graph = chain(1000)
         costs = SegmentCosts(graph, profile(host))
-        found, seconds = _timed(lambda: best_cuts(costs, cut_places(graph, 1), 16))
+        found, seconds = _timed(lambda: best_cuts(costs, cut_places(graph, 1), Fleet.of(16)))
         yield {"graph": f"{len(graph.operators):,} convolutions", "s": seconds, "costs": found.evaluations}
 
 
@@ -109,7 +110,7 @@ def network(name: str, graph: Graph, host: str, segments: tuple[int, ...]) -> It
     for count in segments:
         costs = FleetCosts({"any": SegmentCosts(graph, profile(host))})
         places = cut_places(graph, 1)
-        in_order, first = _timed(lambda c=costs, n=count, p=places: best_cuts(c, p, n))
+        in_order, first = _timed(lambda c=costs, n=count, p=places: best_cuts(c, p, Fleet.of(n)))
         costs = FleetCosts({"any": SegmentCosts(graph, profile(host))})
         found, second = _timed(lambda c=costs, n=count, p=places: best_pieces(c, p, Fleet.of(n)))
         yield {

@@ -17,9 +17,9 @@ from atoll.hardware.host import profile
 from atoll.model import Model
 from atoll.model.tflite import model_bytes, write_model
 from atoll.networks import build
-from atoll.partitioning import Failure, MeasurementFile, equal_parameters
+from atoll.partitioning import equal_parameters
 from atoll.partitioning.best_cuts import cut_places
-from atoll.partitioning.measured.store import Store
+from atoll.partitioning.measured.store import Failure, MeasurementFile, Store
 from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.toolchain import compile_model
 from builders import branched, chain

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from atoll.errors import PartitionError
 from atoll.partitioning.measured.bisection import profiled_cuts
-from atoll.partitioning.measured.gaussian_process import Belief
+from atoll.partitioning.measured.gaussian_process import SegmentPosterior
 from atoll.partitioning.measured.refine import refined_cuts
 from atoll.partitioning.measured.store import Failure
+from atoll.partitioning.search.fleet import Goal
 
 
 @dataclass
@@ -123,7 +124,7 @@ def test_a_failure_inside_what_works_does_not_hide_it():
     def measure(start, end):
         return Failure("nothing to map") if start == 0 and end < 6 else float(end - start)
 
-    found = refined_cuts(range(9), lambda s, e: float(e - s), [1.0] * 8, measure, 2, at_least=2)
+    found = refined_cuts(range(9), lambda s, e: float(e - s), [1.0] * 8, measure, 2, Goal(at_least=2, tolerance=0.02))
     assert found.bottleneck == 6.0 and found.cuts == (6,)
 
 
@@ -140,7 +141,9 @@ def test_a_model_that_is_wrong_as_a_whole_costs_nothing(factor):
 def test_many_more_segments_than_are_useful_need_few_more_measurements(segments):
     """From about 8 segments on, one operator is the bottleneck."""
     network = Network(60, 7)
-    found = refined_cuts(range(61), network.model, network.compute, network.truth, segments, at_least=segments)
+    found = refined_cuts(
+        range(61), network.model, network.compute, network.truth, segments, Goal(at_least=segments, tolerance=0.02)
+    )
     assert found.proven and len(found.seconds) == segments
     assert found.measurements <= 3 * segments
 
@@ -154,7 +157,7 @@ def test_nothing_can_be_measured():
 def test_effort_can_be_limited():
     network = Network(60, 1)
     found = refined_cuts(
-        range(61), network.model, network.compute, network.truth, 8, tolerance=1e-4, is_over=lambda count: count >= 12
+        range(61), network.model, network.compute, network.truth, 8, Goal(tolerance=1e-4), lambda count: count >= 12
     )
     assert not found.proven
     assert found.measurements <= 12 + 8
@@ -170,20 +173,20 @@ def test_more_segments_than_places():
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), segments=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 4)), min_size=1))
-def test_a_belief_moves_towards_what_it_is_told_and_is_never_less_sure_than_before(seed, segments):
+def test_a_posterior_moves_towards_what_it_is_told_and_is_never_less_sure_than_before(seed, segments):
     network = Network(12, seed)
-    belief = Belief(range(13), network.model, network.compute, 2.0)
+    posterior = SegmentPosterior(range(13), network.model, network.compute, 2.0)
     heads = np.arange(1, 13)
     modelled = np.array([network.model(0, int(h)) for h in heads])
-    _, before = belief.predict(0, heads, modelled)
+    _, before = posterior.predict(0, heads, modelled)
     for tail, length in set(segments):
         seconds = network.truth(tail, tail + length)
-        asked = tail, np.array([tail + length]), np.array([belief.modelled(tail, tail + length)])
-        guess, _ = belief.predict(*asked)
-        belief.learn(tail, tail + length, seconds)
-        expected, deviation = belief.predict(*asked)
+        asked = tail, np.array([tail + length]), np.array([posterior.modelled(tail, tail + length)])
+        guess, _ = posterior.predict(*asked)
+        posterior.learn(tail, tail + length, seconds)
+        expected, deviation = posterior.predict(*asked)
         assert abs(expected[0] - seconds) <= abs(guess[0] - seconds) * (1 + 1e-6) + 1e-12, "away from the measurement"
-        assert deviation[0] <= 0.05 * belief.modelled(tail, tail + length)
-        _, after = belief.predict(0, heads, modelled)
+        assert deviation[0] <= 0.05 * posterior.modelled(tail, tail + length)
+        _, after = posterior.predict(0, heads, modelled)
         assert (after <= before * (1 + 1e-6)).all()
         before = after

@@ -15,11 +15,13 @@ from atoll.hardware.buses import ALIASES, mixed_buses
 from atoll.hardware.host import Target, host_of, hosts_of
 from atoll.model.graph import Graph
 from atoll.model.load import ModelLike, load
-from atoll.partitioning import Fleet, Goal, Piece, partition_at, partition_of, read_partition, write_partition
+from atoll.partitioning import partition_at, partition_of, read_partition, write_partition
 from atoll.partitioning.best_cuts import best_pieces, cut_places, fewer_devices
 from atoll.partitioning.fleet_costs import FleetCosts
 from atoll.partitioning.given_costs import CostFunction, GivenCosts
 from atoll.partitioning.memory_limit import parse_memory_limit
+from atoll.partitioning.search.convex import Piece
+from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.products.progress import OnProgress, ignore
 from atoll.reporting.partition_report import PartitionReport

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 
 from atoll.estimate.accuracy import Accuracy, error_sentence, held_out_error
 from atoll.model.graph import Graph
-from atoll.partitioning import Partition, Piece, cut_tensors
+from atoll.partitioning import Partition, cut_tensors
 from atoll.partitioning.best_cuts import Found, host_rate, interval, is_contiguous, latency
 from atoll.partitioning.fleet_costs import CPU_CORES, FleetCosts
 from atoll.partitioning.given_costs import GivenCosts
 from atoll.partitioning.neighbours import moves, shifts
+from atoll.partitioning.search.convex import Piece
 from atoll.reporting.partition_report import (
-    CutReport,
     FewerDevices,
-    NeighbourReport,
+    PartitionCut,
+    PartitionNeighbour,
     PartitionReport,
-    SearchReport,
-    SegmentReport,
+    PartitionSearch,
+    PartitionSegment,
 )
 
 
@@ -35,7 +36,7 @@ class Chosen:
     """None for a partition that was read."""
     tpus: int
     max_replicas: int
-    search: SearchReport | None = None
+    search: PartitionSearch | None = None
     fewer: tuple[Piece, ...] | None = None
 
 
@@ -68,9 +69,9 @@ def outcome(model: str, costs: FleetCosts, chosen: Chosen, file: str | None) -> 
     )
 
 
-def search_report(found: Found, objective: str, *, along_branches: bool) -> SearchReport:
+def search_report(found: Found, objective: str, *, along_branches: bool) -> PartitionSearch:
     """What was searched and what is proven; the bound is of the time between results, or of the latency."""
-    return SearchReport(
+    return PartitionSearch(
         exact=found.exact,
         sets_before_a_cut=found.cuttings,
         contiguous=found.contiguous,
@@ -86,18 +87,18 @@ def _fewer(costs: FleetCosts, fewer: Sequence[Piece], between: float) -> FewerDe
     return FewerDevices(sum(piece.replicas for piece in fewer), own * 1e3, latency(fewer) * 1e3, own / between - 1)
 
 
-def _cuts(graph: Graph, chosen: Chosen) -> tuple[CutReport, ...]:
+def _cuts(graph: Graph, chosen: Chosen) -> tuple[PartitionCut, ...]:
     sizes = {tensor.name: tensor.nbytes for tensor in graph.tensors}
     in_order = is_contiguous(chosen.pieces)
     return tuple(
-        CutReport(piece.operators[0] if in_order else None, names, sum(sizes[name] for name in names))
+        PartitionCut(piece.operators[0] if in_order else None, names, sum(sizes[name] for name in names))
         for piece, names in zip(chosen.pieces[1:], cut_tensors(chosen.partition))
     )
 
 
-def _segment(costs: FleetCosts, piece: Piece, use: float) -> SegmentReport:
+def _segment(costs: FleetCosts, piece: Piece, use: float) -> PartitionSegment:
     runs = _runs(piece.operators)
-    return SegmentReport(
+    return PartitionSegment(
         operators=runs[0] if len(runs) == 1 else None,
         runs=runs,
         device=piece.kind,
@@ -120,7 +121,7 @@ def _runs(operators: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple(runs)
 
 
-def _neighbours(costs: FleetCosts, chosen: Chosen) -> tuple[NeighbourReport, ...]:
+def _neighbours(costs: FleetCosts, chosen: Chosen) -> tuple[PartitionNeighbour, ...]:
     """What would be worse, and by how much, with each cut one place to the left or right; where segments are not
     contiguous, with one operator on the other side of it."""
     pieces, graph = chosen.pieces, costs.graph
@@ -128,7 +129,7 @@ def _neighbours(costs: FleetCosts, chosen: Chosen) -> tuple[NeighbourReport, ...
     through = latency(pieces)
     tried = shifts(costs, pieces, chosen.positions) if is_contiguous(pieces) else moves(costs, pieces)
     return tuple(
-        NeighbourReport(
+        PartitionNeighbour(
             cut=move.cut,
             before_operator=move.place,
             tensor=_name(graph, move.operators[-1] if move.place is None else move.place - 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from atoll.errors import PartitionError, UsageError
@@ -70,12 +71,7 @@ def plan(
     first, last = _numbers(tpus, buses)
     wanted = _wanted(fps, len(given))
     limit = parse_memory_limit(memory_limit)
-    if len(given) > 1:
-        for option, chosen in {"--mixed": buses, "--memory-limit": limit}.items():
-            if chosen:
-                raise UsageError(f"{option} does not go with several models", "Plan one model, or several without it.")
-    if not 1 <= len(given) <= MAX_MODELS:
-        raise UsageError(f"{len(given)} models cannot be planned together", f"Plan 1 to {MAX_MODELS} at a time.")
+    _require_one(len(given), {"--mixed": buses, "--memory-limit": limit})
     hosts = hosts_of(buses, bus, target)
     loaded = [load(model) for model in given]
     for model in loaded:
@@ -86,12 +82,7 @@ def plan(
     ]
     names = tuple(model.path for model in loaded)
     if len(given) > 1:
-        alone: list[list[PlanRow]] = [[] for _ in given]
-        for number, (name, own, found) in enumerate(zip(names, costs, alone)):
-            for n in range(1, last + 1):
-                found.append(best_use(own, n, model=name))
-                on_progress("planning", number * last + n, len(given) * last)
-        sharing = Sharing([own.first for own in costs], alone, wanted)
+        sharing = _sharing(names, costs, wanted, last, on_progress)
         every = tuple(row for n in range(first, last + 1) for row in sharing.on(n))
         how = tuple(dict.fromkeys(text for own in costs for text in own.basis()))
         return PlanReport(names, costs[0].name, wanted, every, (), (), (*how, _TAKE_TURNS))
@@ -106,11 +97,7 @@ def plan(
                 raise
             too_few.append(n)
         on_progress("planning", numbers.index(n) + 1, len(numbers))
-    shown = tuple(
-        PlanRow(n, row.model, wanted[0] if wanted else None, (), row.best, row.pipeline, row.copies)
-        for n, row in rows.items()
-        if n <= last
-    )
+    shown = tuple(replace(row, wanted=wanted[0] if wanted else None) for n, row in rows.items() if n <= last)
     more = [_two_more(n, "any", rows[n].best, rows[n + 2].best) for n in rows if n <= last and n + 2 in rows]
     if buses:
         now, kinds = rows[last].best, dict.fromkeys(buses)
@@ -148,6 +135,26 @@ def _wanted(fps: float | Sequence[float] | None, models: int) -> tuple[float, ..
     if not all(rate > 0 for rate in rates):
         raise UsageError(f"--fps is {', '.join(map(str, rates))}", "Rates are inferences per second, above 0.")
     return rates * models if len(rates) == 1 else rates
+
+
+def _require_one(models: int, options: Mapping[str, object]) -> None:
+    """Refuse options that go with a single model only, and too many models."""
+    for option in (option for option, chosen in options.items() if chosen and models > 1):
+        raise UsageError(f"{option} does not go with several models", "Plan one model, or several without it.")
+    if not 1 <= models <= MAX_MODELS:
+        raise UsageError(f"{models} models cannot be planned together", f"Plan 1 to {MAX_MODELS} at a time.")
+
+
+def _sharing(
+    names: Sequence[str], costs: Sequence[FleetCosts], wanted: Sequence[float], most: int, on_progress: OnProgress
+) -> Sharing:
+    """Several models that are to share up to ``most`` devices."""
+    alone: list[list[PlanRow]] = [[] for _ in names]
+    for number, (name, own, found) in enumerate(zip(names, costs, alone)):
+        for n in range(1, most + 1):
+            found.append(best_use(own, n, model=name))
+            on_progress("planning", number * most + n, len(names) * most)
+    return Sharing([own.first for own in costs], alone, wanted)
 
 
 def _two_more(devices: int, kind: str, now: PlannedUse, then: PlannedUse) -> TwoMore:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from atoll.device import EdgeTpu
     from atoll.hardware.host import Target
     from atoll.model.graph import Model
-    from atoll.partitioning import Failure
+    from atoll.partitioning.measured.store import Failure
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -145,7 +145,7 @@ def measuring(
     """
     from atoll.api.measuring import DeviceMeter, Measuring, ModelMeter
     from atoll.device import lease
-    from atoll.partitioning import MeasurementFile
+    from atoll.partitioning.measured.store import MeasurementFile
 
     path = default_store() if store is None else Path(store)
     with contextlib.ExitStack() as stack:

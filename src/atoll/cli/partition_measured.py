@@ -27,7 +27,7 @@ from atoll.errors import UsageError
 
 if TYPE_CHECKING:
     from atoll.api.measuring import Measuring, Meter
-    from atoll.partitioning import Refined
+    from atoll.partitioning.measured.refine import Refined
     from atoll.partitioning.measured.store import Measured
     from atoll.partitioning.segment_costs import SegmentCosts
 
@@ -101,8 +101,10 @@ def _partition(
         raise UsageError("the number of Edge TPUs is not given", "atoll partition MODEL --tpus 4 --measure.")
     from atoll.hardware.buses import BUSES as TARGETS
     from atoll.hardware.host import host_of as load_host
-    from atoll.partitioning import partition_at, refined_cuts, write_partition
+    from atoll.partitioning import partition_at, write_partition
     from atoll.partitioning.best_cuts import cut_places
+    from atoll.partitioning.measured.refine import refined_cuts
+    from atoll.partitioning.search.fleet import Goal
     from atoll.partitioning.segment_costs import SegmentCosts
     from atoll.support import require_compilable
     from atoll.toolchain import load
@@ -127,8 +129,7 @@ def _partition(
             costs.operators.tolist(),
             seconds,
             tpus,
-            at_least=tpus if exactly else 1,
-            tolerance=tolerance / 100,
+            Goal(at_least=tpus if exactly else 1, tolerance=tolerance / 100),
             is_over=lambda _calls: deadline is not None and time.monotonic() > deadline,
         )
         minutes = (time.monotonic() - begin) / 60
@@ -179,7 +180,7 @@ def in_pipeline(
     A device is measured by itself, so that this work is added to what it says; the timing model has it.
     """
     from atoll.api.measuring import ModelMeter
-    from atoll.partitioning import Failure
+    from atoll.partitioning.measured.store import Failure
 
     is_modelled = isinstance(measure.meter, ModelMeter)
     whole, added = (0, len(costs.graph.operators)), 0.0 if is_modelled else costs.target.host.stage_ms / 1e3

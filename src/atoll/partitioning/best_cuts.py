@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 from atoll.errors import PartitionError
 from atoll.model.graph import Graph
-from atoll.partitioning import ConvexCutting, Cutting, Fleet, Goal, Piece, Stage, legal_cuts
+from atoll.partitioning import legal_cuts
 from atoll.partitioning.fleet_costs import FleetCosts
 from atoll.partitioning.memory_limit import memory_refused
-from atoll.partitioning.search.contiguous import possible_cuts
-from atoll.partitioning.search.convex import better_pieces
-from atoll.partitioning.search.ideals import all_downsets, blocks_of
+from atoll.partitioning.search.contiguous import Cutting, Stage, optimal_cuts
+from atoll.partitioning.search.convex import ConvexCutting, Piece, optimal_pieces
+from atoll.partitioning.search.fleet import Fleet, Goal
+from atoll.partitioning.search.ideals import all_ideals, blocks_of
 
 _GOAL = Goal()
 
@@ -95,7 +96,7 @@ def best_cuts(
         free, own = replace(search.goal, max_latency=math.inf), search.own.kinds
         # The best; if that takes too long, the quickest, to be told what is possible, and the best within the limit.
         for wanted in (free, replace(free, objective="latency"), search.goal):
-            cutting = possible_cuts(
+            cutting = optimal_cuts(
                 places,
                 lambda start, end, kind, own=own: own[kind].piece_cost(range(start, end)),  # type: ignore[misc]
                 search.fleet,
@@ -128,7 +129,7 @@ def best_pieces(
     """The best pipeline of all ways to cut the graph into ordered convex pieces, or of those that were looked at.
 
     Where the graph has branches, more sets of operators can lie before a cut than those of the execution order. All of
-    them are searched when they are few enough (``convex.MAX_DOWNSETS``); otherwise the result is the
+    them are searched when they are few enough (``convex.MAX_IDEALS``); otherwise the result is the
     best that was found, at least as good as the best cuts of the execution order, with a bound on all there are.
 
     Args:
@@ -153,7 +154,7 @@ def best_pieces(
         convex = search.pieces(costs.graph, pinned, worst * (1 + 1e-9))
         host = search.least_host_seconds() if goal.objective == "throughput" else 0.0
         bounds.append(max(convex.lower_bound, host))
-        exact, most = exact and convex.exact, max(most, convex.downsets)
+        exact, most = exact and convex.exact, max(most, convex.ideals)
         if convex.pieces:
             found.append(convex.pieces)
     if refused is not None and not found:
@@ -192,7 +193,7 @@ def fewer_devices(
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
+class _FixedCosts:
     """Pipelines of a number of stages for which transfers cost the same."""
 
     costs: FleetCosts
@@ -204,7 +205,7 @@ class _Search:
     def pieces(self, graph: Graph, pinned: Sequence[int], worst: float) -> ConvexCutting:
         """The best pieces found that are no worse than ``worst``."""
         bound = self.own.piece_bound()
-        return better_pieces(graph, self.own.piece_cost, self.fleet, bound, self.goal, worst=worst, pinned=pinned)
+        return optimal_pieces(graph, self.own.piece_cost, self.fleet, bound, self.goal, worst=worst, pinned=pinned)
 
     def least_host_seconds(self) -> float:
         """The host's work on an item in the shortest of these pipelines."""
@@ -214,7 +215,7 @@ class _Search:
         return self.goal.at_least * least
 
 
-def _searches(costs: FleetCosts, fleet: Fleet, goal: Goal, pieces: int, pins: int) -> Iterator[_Search]:
+def _searches(costs: FleetCosts, fleet: Fleet, goal: Goal, pieces: int, pins: int) -> Iterator[_FixedCosts]:
     """One for each number of stages up to three, one for four and more, and one for copies of the whole model."""
     lowest, highest = max(1, pins + 1, goal.at_least), goal.most(fleet, pieces)
     for count in range(lowest, min(highest, 3) + 1):
@@ -222,11 +223,11 @@ def _searches(costs: FleetCosts, fleet: Fleet, goal: Goal, pieces: int, pins: in
             continue  # copies only
         exactly = replace(goal, at_least=count, at_most=count)
         single = replace(fleet, max_replicas=1) if count == 1 else fleet
-        yield _Search(costs, costs.in_pipeline(count), single, exactly)
+        yield _FixedCosts(costs, costs.in_pipeline(count), single, exactly)
     if lowest == 1 and fleet.max_replicas > 1:
-        yield _Search(costs, costs, fleet, replace(goal, at_most=1))
+        yield _FixedCosts(costs, costs, fleet, replace(goal, at_most=1))
     if highest >= 4:
-        yield _Search(costs, costs.in_pipeline(4), fleet, replace(goal, at_least=max(4, lowest)))
+        yield _FixedCosts(costs, costs.in_pipeline(4), fleet, replace(goal, at_least=max(4, lowest)))
 
 
 def _priced(costs: FleetCosts, stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -247,7 +248,7 @@ def is_contiguous(pieces: Sequence[Piece]) -> bool:
 def has_branches(graph: Graph) -> bool:
     """Whether other sets of operators than those of the execution order can lie before a cut."""
     blocks = blocks_of(graph)
-    return all_downsets(blocks, len(blocks.operators) + 1) is None
+    return all_ideals(blocks, len(blocks.operators) + 1) is None
 
 
 def _objective(costs: FleetCosts, goal: Goal, stages: Sequence[Stage | Piece]) -> float:

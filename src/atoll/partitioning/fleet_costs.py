@@ -8,7 +8,8 @@ import numpy as np
 
 from atoll.hardware.host import Target
 from atoll.model.graph import Graph
-from atoll.partitioning import Piece, PieceBound, Stage
+from atoll.partitioning.search.contiguous import Stage
+from atoll.partitioning.search.convex import Piece, PieceBound
 from atoll.partitioning.segment_costs import Operators, SegmentCosts
 
 CPU_CORES = "Each Edge TPU, copies and replicas too, is taken to have a CPU core for the operators on the CPU."
@@ -29,10 +30,12 @@ class FleetCosts:
 
     @property
     def graph(self) -> Graph:
+        """What is cut."""
         return self.first.graph
 
     @property
     def targets(self) -> tuple[Target, ...]:
+        """The numbers of each kind."""
         return tuple(costs.target for costs in self.kinds.values())
 
     @property

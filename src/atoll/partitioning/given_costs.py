@@ -11,7 +11,8 @@ import numpy.typing as npt
 from atoll.errors import UsageError
 from atoll.hardware.host import Target
 from atoll.model.graph import Graph
-from atoll.partitioning import Piece, Stage
+from atoll.partitioning.search.contiguous import Stage
+from atoll.partitioning.search.convex import Piece
 from atoll.partitioning.segment_costs import Floats, MemoryLimit, Operators, SegmentCosts
 
 CostFunction = Callable[[range], float]

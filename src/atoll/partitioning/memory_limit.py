@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll.errors import PartitionError, UsageError
-from atoll.partitioning import Fleet, Goal
-from atoll.partitioning.search.contiguous import possible_cuts
+from atoll.partitioning.search.contiguous import optimal_cuts
+from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.partitioning.segment_costs import CAPACITY, Floats, MemoryLimit, SegmentCosts
 from atoll.products.units import parse_size
 
@@ -47,14 +47,14 @@ def memory_refused(
 
     what = "parameters that stay on the chip" if limit == "fit" else f"at most {most:,.0f} bytes of parameters each"
     message = f"{segments} segment{'s' * (segments != 1)} with {what} cannot be had"
-    fewest = possible_cuts(positions, allowed, Fleet.of(len(positions) - 1), bound=maybe, goal=Goal(), pinned=pinned)
+    fewest = optimal_cuts(positions, allowed, Fleet.of(len(positions) - 1), bound=maybe, goal=Goal(), pinned=pinned)
     if fewest is None:
         largest = max(range(len(positions) - 1), key=lambda n: nbytes(positions[n], positions[n + 1], ""))
         where = costs.graph.where(positions[largest])
         size = nbytes(positions[largest], positions[largest + 1], "")
         return PartitionError(message, f"However it is cut: operator {where} alone takes {size:,.0f} bytes.")
     hint = f"In execution order it takes {len(fewest.stages)} segments at least"
-    least = possible_cuts(positions, nbytes, Fleet.of(segments), bound=every, goal=Goal(), pinned=pinned)
+    least = optimal_cuts(positions, nbytes, Fleet.of(segments), bound=every, goal=Goal(), pinned=pinned)
     if least is not None and limit != "fit":
         hint += f"; of {segments} the largest takes {least.bottleneck:,.0f} bytes at least"
     return PartitionError(message, f"{hint}.")

@@ -24,7 +24,8 @@ from atoll.hardware.chip import EDGE_TPU
 from atoll.hardware.host import Target
 from atoll.model.graph import Graph
 from atoll.model.subgraph import boundary
-from atoll.partitioning import Piece, Stage
+from atoll.partitioning.search.contiguous import Stage
+from atoll.partitioning.search.convex import Piece
 from atoll.support import operator_support
 from atoll.support.regions import choose_regions
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from atoll.estimate.accuracy import held_out_error
-from atoll.partitioning import Fleet, Goal, Stage
 from atoll.partitioning.best_cuts import best_cuts, cut_places, host_rate
 from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.search.contiguous import Stage
+from atoll.partitioning.search.fleet import Fleet, Goal
+from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.reporting.plan_report import PlannedStage, PlannedUse, PlanRow
 
 CLOSE = 0.01
@@ -50,23 +52,9 @@ def _use(costs: FleetCosts, stages: Sequence[Stage]) -> PlannedUse:
 
     The search does not know of the host's limit; the shapes are compared with it.
     """
-    graph, first = costs.graph, costs.first
+    first = costs.first
     rate = min(1 / max(stage.seconds / stage.replicas for stage in stages), host_rate(costs, stages))
-    planned = []
-    for stage in stages:
-        outputs = graph.operators[stage.end - 1].outputs
-        planned.append(
-            PlannedStage(
-                start=stage.start,
-                end=stage.end,
-                last_tensor=graph.tensors[outputs[0]].name if outputs else "",
-                device=stage.kind,
-                replicas=stage.replicas,
-                ms=stage.seconds * 1e3,
-                use=stage.seconds / stage.replicas * rate,
-                off_chip_bytes=first.streamed_bytes(stage.start, stage.end),
-            )
-        )
+    planned = [_stage(first, stage, rate, first.streamed_bytes(stage.start, stage.end)) for stage in stages]
     several, replicated = len(stages) > 1, any(stage.replicas > 1 for stage in stages)
     devices = sum(stage.replicas for stage in stages)
     accuracy = None
@@ -80,4 +68,39 @@ def _use(costs: FleetCosts, stages: Sequence[Stage]) -> PlannedUse:
         off_chip_bytes=sum(stage.off_chip_bytes for stage in planned),
         stages=tuple(planned),
         accuracy=accuracy,
+    )
+
+
+def shared_use(costs: SegmentCosts, devices: int, rate: float, seconds: float, off_chip_bytes: int) -> PlannedUse:
+    """The part of some devices that one of several models has, which take turns there.
+
+    Args:
+        rate: inferences of this model per second.
+        seconds: one of them takes.
+        off_chip_bytes: parameters that cross the bus with each.
+    """
+    whole = Stage(0, len(costs.graph.operators), "any", devices, seconds)
+    return PlannedUse(
+        shape="shared",
+        devices=devices,
+        throughput=rate,
+        latency_ms=seconds * 1e3,
+        off_chip_bytes=off_chip_bytes,
+        stages=(_stage(costs, whole, rate, off_chip_bytes),),
+        accuracy=None,  # it was never compared with measurements
+    )
+
+
+def _stage(costs: SegmentCosts, stage: Stage, rate: float, off_chip_bytes: int) -> PlannedStage:
+    """A stage that takes so many items per second."""
+    outputs = costs.graph.operators[stage.end - 1].outputs
+    return PlannedStage(
+        start=stage.start,
+        end=stage.end,
+        last_tensor=costs.graph.tensors[outputs[0]].name if outputs else "",
+        device=stage.kind,
+        replicas=stage.replicas,
+        ms=stage.seconds * 1e3,
+        use=stage.seconds / stage.replicas * rate,
+        off_chip_bytes=off_chip_bytes,
     )

@@ -23,7 +23,7 @@ class ModelNeeds:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ModelGroup:
     """Models (by number) on ``devices`` devices of their own. Two and more are co-compiled and take turns on each."""
 
     models: tuple[int, ...]
@@ -36,11 +36,12 @@ class Group:
 class Assignment:
     """Every model in exactly one group. ``satisfaction``: the smallest rate reached / rate wanted of all models."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[ModelGroup, ...]
     satisfaction: float
 
     @property
     def devices(self) -> int:
+        """How many are used."""
         return sum(group.devices for group in self.groups)
 
 
@@ -64,7 +65,7 @@ def share_devices(
     if len(models) > MAX_MODELS:
         raise UsageError(f"{len(models)} models are too many to plan together", f"Plan {MAX_MODELS} at a time.")
     shared = cache(together)
-    best: tuple[tuple[float, int], list[Group]] | None = None
+    best: tuple[tuple[float, int], list[ModelGroup]] | None = None
     for grouping in _groupings(tuple(range(len(models)))):
         if len(grouping) > devices:
             continue
@@ -97,21 +98,23 @@ def _group(
     group: tuple[int, ...],
     count: int,
     together: Callable[[tuple[int, ...]], Sequence[float]],
-) -> Group:
+) -> ModelGroup:
     if len(group) == 1:
         alone = models[group[0]].alone
         used = max(range(min(count, len(alone))), key=lambda n: alone[n]) + 1  # the fewest with the best rate
-        return Group(group, used, (alone[used - 1],))
+        return ModelGroup(group, used, (alone[used - 1],))
     busy = sum(models[n].wanted * seconds for n, seconds in zip(group, together(group)))
     scale = count / busy if busy > 0 else math.inf
-    return Group(group, count, tuple(models[n].wanted * scale for n in group))
+    return ModelGroup(group, count, tuple(models[n].wanted * scale for n in group))
 
 
-def _served(models: Sequence[ModelNeeds], group: Group) -> float:
+def _served(models: Sequence[ModelNeeds], group: ModelGroup) -> float:
     return min(rate / models[n].wanted for n, rate in zip(group.models, group.rates))
 
 
-def _distribute(models: Sequence[ModelNeeds], options: Sequence[Sequence[Group]], devices: int) -> list[Group]:
+def _distribute(
+    models: Sequence[ModelNeeds], options: Sequence[Sequence[ModelGroup]], devices: int
+) -> list[ModelGroup]:
     """Always one more device to the group that is served worst, as long as that helps it.
 
     That is optimal: more devices never serve a group worse, so the worst served group has to grow or nothing is won.

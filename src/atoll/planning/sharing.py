@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from atoll.compiler.memory import plan_memory
 from atoll.partitioning.segment_costs import SegmentCosts
-from atoll.planning.several import Group, ModelNeeds, share_devices
-from atoll.reporting.plan_report import PlannedStage, PlannedUse, PlanRow
+from atoll.planning.best_use import shared_use
+from atoll.planning.several import ModelGroup, ModelNeeds, share_devices
+from atoll.reporting.plan_report import PlannedUse, PlanRow
 
 
 class Sharing:
@@ -53,18 +54,18 @@ class Sharing:
             for n, model in zip(group, plan.models)
         ]
 
-    def _rows(self, devices: int, group: Group) -> list[PlanRow]:
+    def _rows(self, devices: int, group: ModelGroup) -> list[PlanRow]:
         if len(group.models) == 1:
             (number,) = group.models
             best = self.alone[number][group.devices - 1].best
             return [self._row(devices, number, group, best)]
         each = zip(group.models, group.rates, self.seconds_together(group.models), self.off_chip_bytes(group.models))
         return [
-            self._row(devices, number, group, _shared(self.costs[number], group.devices, rate, seconds, nbytes))
+            self._row(devices, number, group, shared_use(self.costs[number], group.devices, rate, seconds, nbytes))
             for number, rate, seconds, nbytes in each
         ]
 
-    def _row(self, devices: int, number: int, group: Group, best: PlannedUse) -> PlanRow:
+    def _row(self, devices: int, number: int, group: ModelGroup, best: PlannedUse) -> PlanRow:
         return replace(
             self.alone[number][0],
             devices=devices,
@@ -74,19 +75,3 @@ class Sharing:
             pipeline=None,
             copies=None,
         )
-
-
-def _shared(costs: SegmentCosts, devices: int, rate: float, seconds: float, off_chip_bytes: int) -> PlannedUse:
-    """The part of some devices that one of several models has. Nothing is known about the error."""
-    outputs, end = costs.graph.operators[-1].outputs, len(costs.graph.operators)
-    stage = PlannedStage(
-        start=0,
-        end=end,
-        last_tensor=costs.graph.tensors[outputs[0]].name if outputs else "",
-        device="any",
-        replicas=devices,
-        ms=seconds * 1e3,
-        use=seconds * rate / devices,
-        off_chip_bytes=off_chip_bytes,
-    )
-    return PlannedUse("shared", devices, rate, seconds * 1e3, off_chip_bytes, (stage,), None)

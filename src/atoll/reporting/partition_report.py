@@ -12,7 +12,7 @@ from atoll.products.table import Column, Table
 
 
 @dataclass(frozen=True, slots=True)
-class CutReport:
+class PartitionCut:
     """What crosses from the segments before a cut to those behind it."""
 
     before_operator: int | None
@@ -28,7 +28,7 @@ class CutReport:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentReport:
+class PartitionSegment:
     """One segment and what runs it. Times in ms per inference on one device, with the host's work for a stage."""
 
     operators: tuple[int, int] | None
@@ -52,7 +52,7 @@ class SegmentReport:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchReport:
+class PartitionSearch:
     """What was searched, and what is proven."""
 
     exact: bool
@@ -107,7 +107,7 @@ class FewerDevices:
 
 
 @dataclass(frozen=True, slots=True)
-class NeighbourReport:
+class PartitionNeighbour:
     """What would be, with a cut one place further; where segments are not contiguous, with an operator beyond it."""
 
     cut: int
@@ -140,8 +140,8 @@ class PartitionReport(Result):
     max_replicas: int
     """Edge TPUs that a segment may have."""
     places_to_cut: int
-    cuts: tuple[CutReport, ...]
-    segments: tuple[SegmentReport, ...]
+    cuts: tuple[PartitionCut, ...]
+    segments: tuple[PartitionSegment, ...]
     bottleneck: int | None
     """The slowest segment; None when it is the host."""
     interval_ms: float
@@ -150,11 +150,11 @@ class PartitionReport(Result):
     """Inferences per second."""
     latency_ms: float
     """One inference through the empty pipeline."""
-    search: SearchReport | None
+    search: PartitionSearch | None
     """None where nothing was searched."""
     fewer: FewerDevices | None
     """None where every device is worth it, or nothing was searched."""
-    neighbours: tuple[NeighbourReport, ...]
+    neighbours: tuple[PartitionNeighbour, ...]
     accuracy: Accuracy | None
     """What is known about the error of such a prediction."""
     how: tuple[str, ...]

@@ -68,8 +68,8 @@ class PlannedUse:
             return ("whole model" if self.devices == 1 else f"{self.devices} copies") + where
         if not where:
             return f"{self.shape} {'+'.join(str(stage.replicas) for stage in self.stages)}"
-        stages = (f"{stage.replicas} {kind}" for stage, kind in zip(self.stages, kinds))
-        return f"{self.shape} {' + '.join(stages)}"
+        stages = (f"{stage.replicas}×{kind}" if stage.replicas > 1 else kind for stage, kind in zip(self.stages, kinds))
+        return f"{self.shape} {'+'.join(stages)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from atoll.errors import UsageError
 
 if TYPE_CHECKING:
     from atoll.api.measuring import Measuring
-    from atoll.partitioning import Profiled
+    from atoll.partitioning.measured.bisection import Profiled
 
 _KINDS = {"any": ("pci", "usb"), "pcionly": ("pci",), "usbonly": ("usb",)}
 """The vendor's names of what to use."""
@@ -108,8 +108,9 @@ def command(
     """
     _require_bounds(initial_lower_bound_ns, initial_upper_bound_ns)
     from atoll.hardware.host import load_target
-    from atoll.partitioning import equal_parameters, profiled_cuts
+    from atoll.partitioning import equal_parameters
     from atoll.partitioning.best_cuts import cut_places
+    from atoll.partitioning.measured.bisection import profiled_cuts
     from atoll.support import require_compilable
     from atoll.toolchain import load
 

@@ -32,6 +32,7 @@ class Profiled:
 
     @property
     def bottleneck(self) -> float:
+        """Seconds of the slowest segment."""
         return max(self.seconds)
 
 
@@ -62,7 +63,7 @@ def profiled_cuts(
     start = search.seconds(lengths)
     best = search.bisect(lengths, lower, upper, threshold)
     if best is None and search.measure.failures:
-        search.measure.presuming, search.lengths = False, [len(positions)] * len(start)  # the longest first
+        search.measure.presumes_failures, search.lengths = False, [len(positions)] * len(start)  # the longest first
         best = search.bisect(lengths, lower, upper, threshold)
     if best is None:
         raise PartitionError(

@@ -22,7 +22,7 @@ SEGMENT = 0.02
 """Standard deviation of a segment's own error: measuring, transfers."""
 
 
-class Belief:
+class SegmentPosterior:
     """About all segments between ``positions``; ``spread`` is the factor by which an operator's cost may be off."""
 
     def __init__(

@@ -18,12 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from atoll.errors import PartitionError
-from atoll.partitioning.measured.gaussian_process import Belief
+from atoll.partitioning.measured.gaussian_process import SegmentPosterior
 from atoll.partitioning.measured.store import Failure, Measure, Recorder
 from atoll.partitioning.search.bounded_search import Path, best_path
 from atoll.partitioning.search.edges import Floats
 from atoll.partitioning.search.fleet import Fleet, Goal
 
+SPREAD = 2.0
+"""The factor by which the model may be wrong about an operator, either way. A model that is wrong about the first
+segment by more than that is scaled first; where it turns out to be wrong by more all the same, that is what counts."""
+_GOAL = Goal(tolerance=0.02)
 CONFIDENCE = 1.5
 """A better path needs all its segments to cost that much less than expected at once, not only one of them."""
 
@@ -43,6 +47,7 @@ class Refined:
 
     @property
     def bottleneck(self) -> float:
+        """Seconds of the slowest segment."""
         return max(self.seconds)
 
 
@@ -52,10 +57,7 @@ def refined_cuts(
     operators: Sequence[float],
     measure: Measure,
     segments: int,
-    *,
-    at_least: int = 1,
-    spread: float = 2.0,
-    tolerance: float = 0.02,
+    goal: Goal = _GOAL,
     is_over: Callable[[int], bool] = lambda _measurements: False,
 ) -> Refined:
     """The cuts into at most ``segments`` pieces that make the slowest one as quick as possible, as measured.
@@ -65,10 +67,8 @@ def refined_cuts(
         model: ``model(start, end)``: modelled seconds of a segment, inf when it is impossible.
         operators: modelled seconds of each operator by itself.
         measure: compiles and runs one segment; called once at most for each.
-        spread: the factor by which the model may be wrong about an operator, either way. A model that is wrong
-            about the first segment by more than that is scaled first; where it turns out to be wrong by more all
-            the same, that is what counts.
-        tolerance: the share of the bound within which the result has to be.
+        goal: ``at_least`` is the least number of segments, ``tolerance`` the share of the bound within which the
+            result has to be; nothing else of it counts.
         is_over: asked with the number of measurements before each but the first ``segments``; true
             ends the search once one way to cut is measured completely.
 
@@ -76,18 +76,19 @@ def refined_cuts(
         PartitionError: there are fewer places, or every way to cut has a segment that fails.
         AtollError: whatever ``measure`` raises; what it measured is in its store.
     """
-    if not 1 <= at_least <= segments or segments > len(positions) - 1:
+    tolerance = goal.tolerance
+    if not 1 <= goal.at_least <= segments or segments > len(positions) - 1:
         raise PartitionError(
             f"the model cannot be cut into {segments} segments: it has {len(positions) - 2} places to cut",
             f"Ask for 1 to {len(positions) - 1} segments.",
         )
-    search = _prepared(positions, model, operators, measure, segments, at_least, spread)
+    search = _prepared(positions, model, operators, measure, segments, goal.at_least)
     while True:
         expected = search.best(0.0)
         if expected is None:
-            if not search.measure.presuming or not search.measure.failures:
+            if not search.measure.presumes_failures or not search.measure.failures:
                 break
-            search.measure.presuming = False
+            search.measure.presumes_failures = False
             continue
         missing = search.unmeasured(expected)
         known = search.incumbent()
@@ -114,15 +115,16 @@ def _prepared(
     measure: Measure,
     segments: int,
     at_least: int,
-    spread: float,
 ) -> _Refinement:
     """A search with nothing measured, or one segment; the model is scaled if it is wrong as a whole."""
-    belief = Belief(positions, model, operators, spread)
-    search = _Refinement(positions, belief, Recorder(measure, positions), segments, at_least)
+    posterior = SegmentPosterior(positions, model, operators, SPREAD)
+    search = _Refinement(positions, posterior, Recorder(measure, positions), segments, at_least)
     factor = search.first_error()
-    if 1 / spread <= factor <= spread:
+    if 1 / SPREAD <= factor <= SPREAD:
         return search
-    scaled = Belief(positions, lambda s, e: factor * model(s, e), [factor * cost for cost in operators], spread)
+    scaled = SegmentPosterior(
+        positions, lambda s, e: factor * model(s, e), [factor * cost for cost in operators], SPREAD
+    )
     return _Refinement(positions, scaled, search.measure, segments, at_least)
 
 
@@ -132,19 +134,19 @@ class _Refinement:
     def __init__(
         self,
         positions: Sequence[int],
-        belief: Belief,
+        posterior: SegmentPosterior,
         measure: Recorder,
         segments: int,
         at_least: int,
     ) -> None:
-        self.positions, self.belief, self.measure = positions, belief, measure
+        self.positions, self.posterior, self.measure = positions, posterior, measure
         self._fleet, self._goal = Fleet.of(segments), Goal(at_least=at_least)
         self._measured: dict[tuple[int, int], float] = {}
         nodes = len(positions)
         self._modelled = np.full((nodes, nodes), math.inf)
         for tail in range(nodes - 1):
             for head in range(tail + 1, nodes):
-                self._modelled[tail, head] = belief.modelled(tail, head)
+                self._modelled[tail, head] = posterior.modelled(tail, head)
 
     def first_error(self) -> float:
         """By what factor the model is wrong about the segment that it expects to be the slowest of the best cuts.
@@ -173,7 +175,7 @@ class _Refinement:
         )
 
     def _with_measured(self, values: Floats) -> Floats:
-        if self.measure.presuming:
+        if self.measure.presumes_failures:
             for (tail, head), seconds in self._measured.items():
                 if math.isinf(seconds):  # so will those that contain it
                     values[: tail + 1, head:] = math.inf
@@ -187,8 +189,8 @@ class _Refinement:
             row = self._modelled[tail]
             heads = np.flatnonzero(np.isfinite(row))
             if len(heads):
-                expected, deviation = self.belief.predict(tail, heads, row[heads])
-                values[tail, heads] = np.maximum(expected - deviations * deviation, row[heads] / self.belief.spread)
+                expected, deviation = self.posterior.predict(tail, heads, row[heads])
+                values[tail, heads] = np.maximum(expected - deviations * deviation, row[heads] / self.posterior.spread)
         return values
 
     def unmeasured(self, path: Path) -> list[tuple[int, int, float]]:
@@ -201,7 +203,7 @@ class _Refinement:
         seconds = self.measure(self.positions[tail], self.positions[head])
         self._measured[tail, head] = seconds
         if math.isfinite(seconds):
-            self.belief.learn(tail, head, seconds)
+            self.posterior.learn(tail, head, seconds)
         return seconds
 
     def incumbent(self) -> Path | None:

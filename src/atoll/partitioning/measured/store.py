@@ -34,23 +34,23 @@ Measure = Callable[[int, int], Measured]
 Store = MutableMapping[str, Measured]
 
 
-HOPELESS = 5
+FIRST_FAILURES = 5
 """So many segments that all fail, the first ones: then the shortest are tried, which tell whether any can be made."""
 
 
 class Recorder:
     """Measures each segment once within one search, and knows what the others cost.
 
-    While ``presuming``, a segment that contains one that failed is taken to fail too, and not measured: what a compiler
-    cannot do with some operators it cannot do with more of them, and otherwise a search would try hundreds. A search
-    that finds nothing sets it to False and tries again. ``positions`` are those of the search: where the first
+    While it ``presumes_failures``, a segment that contains one that failed is taken to fail too, and not measured: what
+    a compiler cannot do with some operators it cannot do with more of them, and otherwise a search would try hundreds.
+    A search that finds nothing sets it to False and tries again. ``positions`` are those of the search: where the first
     segments fail, and the shortest ones at the start, the middle and the end of the model too, it is given up.
     """
 
     def __init__(self, measure: Measure, positions: Sequence[int]) -> None:
         self._measure, self._positions = measure, positions
         self.measured: dict[tuple[int, int], Measured] = {}
-        self.presuming = True
+        self.presumes_failures = True
 
     def __call__(self, start: int, end: int) -> float:
         """Seconds; inf for a segment that failed, or is presumed to.
@@ -59,15 +59,15 @@ class Recorder:
             PartitionError: nothing that was tried can be compiled and measured.
         """
         if (start, end) not in self.measured:
-            if self.presuming and any(start <= s and e <= end for s, e in self.failures):
+            if self.presumes_failures and any(start <= s and e <= end for s, e in self.failures):
                 return math.inf
             self.measured[start, end] = self._measure(start, end)
-            if len(self.measured) == HOPELESS == len(self.failures):
-                self._require_hope()
+            if len(self.measured) == FIRST_FAILURES == len(self.failures):
+                self._require_possible()
         found = self.measured[start, end]
         return math.inf if isinstance(found, Failure) else found
 
-    def _require_hope(self) -> None:
+    def _require_possible(self) -> None:
         pairs = list(itertools.pairwise(self._positions))
         for short in (pairs[0], pairs[len(pairs) // 2], pairs[-1]):
             if short not in self.measured:
@@ -91,6 +91,7 @@ class Recorder:
 
     @property
     def failures(self) -> dict[tuple[int, int], Failure]:
+        """The segments that failed."""
         return {segment: found for segment, found in self.measured.items() if isinstance(found, Failure)}
 
     def last_failure(self) -> str:

@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from atoll.partitioning.search.edges import Edges, Floats, Tables
+from atoll.partitioning.search.edges import Edges, Floats, PathTables
 from atoll.partitioning.search.feasibility import Taken, feasible_path
-from atoll.partitioning.search.fleet import Fleet, Goal, Step
+from atoll.partitioning.search.fleet import Fleet, Goal, Transition
 
 
 class Edge(NamedTuple):
@@ -49,7 +49,7 @@ class Path:
 
     @property
     def bottleneck(self) -> float:
-        """Seconds between two results, as far as the slowest stage decides."""
+        """Seconds between two results, as far as it depends on the slowest stage."""
         return max(edge.seconds / edge.replicas for edge in self.edges)
 
     @property
@@ -78,7 +78,7 @@ def best_path(
     Raises:
         TooManyEdgesError: there are more than :data:`atoll.partitioning.search.edges.MAX_EDGES`.
     """
-    search = _Search(fleet, goal, most, worst)
+    search = _LazySearch(fleet, goal, most, worst)
     search.edges = Edges.build(nodes, bound, len(fleet.kinds), search.edge_limit())
     for edge, kind in search.unknown_costs():
         search.learn(edge, kind, cost(int(search.edges.tail[edge]), int(search.edges.head[edge]), kind))
@@ -94,14 +94,14 @@ Unknown = tuple[int, int]
 """An edge and a kind of device whose cost is wanted: by their numbers in the current edges."""
 
 
-class _Search:
+class _LazySearch:
     """What is known between two rounds."""
 
     edges: Edges
 
     def __init__(self, fleet: Fleet, goal: Goal, most: int, worst: float) -> None:
         self.goal = goal
-        self.layers: list[list[Step]] = fleet.layers(most)
+        self.layers: list[list[Transition]] = fleet.layers(most)
         self.replicas = max(step.replicas for layer in self.layers for step in layer)
         self.worst = worst
         self.lower = 0.0
@@ -176,14 +176,14 @@ class _Search:
         self.lower = higher[first]
         return self._shortest(self._tables(np.add, self.lower), self.goal.max_latency)
 
-    def _tables(self, combine: np.ufunc, limit: float) -> Tables:
-        return Tables.fill(self.edges, self.layers, combine, limit, self.goal.at_least)
+    def _tables(self, combine: np.ufunc, limit: float) -> PathTables:
+        return PathTables.fill(self.edges, self.layers, combine, limit, self.goal.at_least)
 
-    def _fits(self, sums: Tables) -> bool:
+    def _fits(self, sums: PathTables) -> bool:
         least = min(sums.at_end(self.goal.at_least))
         return math.isfinite(least) and least <= self.goal.max_latency
 
-    def _shortest(self, sums: Tables, limit: float) -> list[Taken]:
+    def _shortest(self, sums: PathTables, limit: float) -> list[Taken]:
         """Of the paths whose sum is within the limit, one of the fewest edges and of these the least sum."""
         lengths = enumerate(sums.at_end(self.goal.at_least), start=self.goal.at_least)
         return sums.trace(next(count for count, length in lengths if length <= limit and math.isfinite(length)))
@@ -233,12 +233,12 @@ class _Search:
         limit = self.lower if self.goal.objective == "throughput" and proven else self.goal.max_bottleneck
         tables = self._tables(np.add if proven else np.maximum, limit)
         value = tables.through(self.goal.at_least)
-        hopeful = ~tables.edges.known & np.isfinite(value)
+        candidate = ~tables.edges.known & np.isfinite(value)
         if self._best is not None:
-            hopeful &= value <= (self._best.latency if proven else self._best.bottleneck)
+            candidate &= value <= (self._best.latency if proven else self._best.bottleneck)
         count = int(2 ** (self.rounds - _ROUNDS_ALONE))
-        best = np.argsort(np.where(hopeful, value, math.inf), axis=None, kind="stable")[:count]
-        kinds, edges = np.unravel_index(best[hopeful.ravel()[best]], value.shape)
+        best = np.argsort(np.where(candidate, value, math.inf), axis=None, kind="stable")[:count]
+        kinds, edges = np.unravel_index(best[candidate.ravel()[best]], value.shape)
         yield from zip(self.edges.indices(tables.edges, edges).tolist(), kinds.tolist())
 
     def is_known(self, edge: Taken) -> bool:

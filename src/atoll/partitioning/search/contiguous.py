@@ -23,6 +23,14 @@ Bound = Callable[[int, npt.NDArray[np.intp], str], Floats]
 """``bound(start, ends, kind)``: for every end a lower bound of the cost in seconds, quickly computed."""
 
 
+_GOAL = Goal()
+
+
+def _nothing_known(_start: int, ends: npt.NDArray[np.intp], _kind: str) -> Floats:
+    """The bound of costs of which nothing is known."""
+    return np.zeros(len(ends))
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A segment (operators ``start ... end - 1``), what runs it, and its seconds per inference on one device."""
@@ -45,6 +53,7 @@ class Cutting:
 
     @property
     def cuts(self) -> tuple[int, ...]:
+        """The operators before which it is cut."""
         return tuple(stage.start for stage in self.stages[1:])
 
     @property
@@ -73,47 +82,22 @@ def optimal_cuts(
     cost: Cost,
     fleet: Fleet,
     *,
-    bound: Bound | None = None,
-    goal: Goal | None = None,
+    bound: Bound = _nothing_known,
+    goal: Goal = _GOAL,
     pinned: Sequence[int] = (),
     worst: float = math.inf,
-) -> Cutting:
-    """The best way to cut at some of ``positions`` and to give every segment its devices.
+) -> Cutting | None:
+    """The best way to cut at some of ``positions`` and to give every segment its devices; None where there is none.
 
-    The cost may be any function: :mod:`.bounded_search` has the argument for exactness. ``bound`` decides how often
-    ``cost`` is called; without one it is called for every segment, n·(n + 1) / 2 times for n - 1 places to cut.
+    The cost may be any function: :mod:`.bounded_search` has the argument for exactness. How often it is called depends
+    on how near ``bound`` comes to it.
 
     Args:
         positions: 0, the places where cutting is allowed, and the number of operators, ascending
             (:func:`atoll.products.partition.legal_cuts` gives the places).
         fleet: at most ``fleet.size`` devices are used.
         pinned: places where a cut must be.
-        worst: only what is better than this objective is looked for.
-
-    Raises:
-        PartitionError: more segments are wanted than places allow, a pinned cut is not among them, every way to cut
-            has an impossible segment, or the goal's limits cannot be met.
-    """
-    goal = goal or Goal()
-    _require_possible(positions, fleet, goal, pinned)
-    bound = bound or _every_cost(cost)
-    found = possible_cuts(positions, cost, fleet, bound=bound, goal=goal, pinned=pinned, worst=worst)
-    if found is None:
-        raise _impossible(positions, cost, fleet, bound, goal, pinned)
-    return found
-
-
-def possible_cuts(
-    positions: Sequence[int],
-    cost: Cost,
-    fleet: Fleet,
-    *,
-    bound: Bound,
-    goal: Goal,
-    pinned: Sequence[int] = (),
-    worst: float = math.inf,
-) -> Cutting | None:
-    """What :func:`optimal_cuts` finds, or None where what is wanted cannot be had with an objective up to ``worst``.
+        worst: only what is no worse than this objective is looked for.
 
     Raises:
         PartitionError: there are too many segments to consider.
@@ -172,67 +156,10 @@ def _coarse(
     """The objective of a solution at every n-th place, or inf where there is none."""
     step = 4 * len(positions) // _COARSE + 1
     some = sorted({*positions[::step], positions[-1], *pinned})
-    found = possible_cuts(some, cost, fleet, bound=bound, goal=replace(goal, tolerance=0.05), pinned=pinned)
+    found = optimal_cuts(some, cost, fleet, bound=bound, goal=replace(goal, tolerance=0.05), pinned=pinned)
     if found is None:
         return math.inf
     return (found.bottleneck if goal.objective == "throughput" else found.latency) * (1 + 1e-9)
-
-
-def _every_cost(cost: Cost) -> Bound:
-    return lambda start, ends, kind: np.array([cost(start, int(end), kind) for end in ends], dtype=np.float64)
-
-
-def _require_possible(positions: Sequence[int], fleet: Fleet, goal: Goal, pinned: Sequence[int]) -> None:
-    places = len(positions) - 2
-    if not 1 <= goal.at_least <= places + 1:
-        raise PartitionError(
-            f"the model cannot be cut into {goal.at_least} segments: it has {max(0, places)} places to cut",
-            f"Ask for 1 to {max(0, places) + 1} segments.",
-        )
-    if max(goal.at_least, len(pinned) + 1) > fleet.size:
-        raise PartitionError(
-            f"{max(goal.at_least, len(pinned) + 1)} segments need as many devices, there are {fleet.size}",
-            "Ask for fewer segments, pin fewer cuts, or add devices.",
-        )
-    if goal.at_most is not None and max(goal.at_least, len(pinned) + 1) > goal.at_most:
-        raise PartitionError(
-            f"{max(goal.at_least, len(pinned) + 1)} segments are more than the {goal.at_most} allowed",
-            "Ask for fewer segments, pin fewer cuts, or allow more.",
-        )
-    for cut in pinned:
-        if cut not in positions[1:-1]:
-            raise PartitionError(
-                f"the cut before operator {cut} is pinned, but the model cannot be cut there",
-                f"It has {places} places to cut; see legal_cuts.",
-            )
-
-
-def _impossible(
-    positions: Sequence[int], cost: Cost, fleet: Fleet, bound: Bound, goal: Goal, pinned: Sequence[int]
-) -> PartitionError:
-    """What was asked for cannot be had: say what can."""
-    free = Goal(at_least=goal.at_least, at_most=goal.at_most)
-    slowest = possible_cuts(positions, cost, fleet, bound=bound, goal=free, pinned=pinned)
-    if slowest is None:
-        most = goal.most(fleet, len(positions) - 1)
-        return PartitionError(
-            f"no way to cut the model into {goal.at_least} to {most} segments: each has a segment that is impossible",
-            "A segment exceeds the device's memory or does not compile; allow more segments or unpin cuts.",
-        )
-    free = replace(free, objective="latency")
-    quickest = possible_cuts(positions, cost, fleet, bound=bound, goal=free, pinned=pinned)
-    assert quickest is not None
-    wanted = [
-        f"{name} of at most {value * 1e3:.3f} ms"
-        for name, value in (("a latency", goal.max_latency), ("a slowest stage", goal.max_bottleneck))
-        if math.isfinite(value)
-    ]
-    return PartitionError(
-        f"{' with '.join(wanted)} cannot be met with {fleet.size} devices",
-        f"Possible are a latency of {quickest.latency * 1e3:.3f} ms (then the slowest stage takes "
-        f"{quickest.bottleneck * 1e3:.3f} ms) and a slowest stage of {slowest.bottleneck * 1e3:.3f} ms "
-        f"(then the latency is {slowest.latency * 1e3:.3f} ms).",
-    )
 
 
 def _as_cutting(path: Path, positions: Sequence[int], fleet: Fleet) -> Cutting:

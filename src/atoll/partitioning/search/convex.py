@@ -1,8 +1,8 @@
 """Graph and a cost function over sets of operators → the best cuts into ordered convex pieces, with bound and gap.
 
-Where a graph has branches, a cut need not follow the execution order: what lies before it may be any downset, a set of
-operators that holds with an operator all it reads from. A pipeline is a chain of downsets, each segment the difference
-of two, so the search of :mod:`.bounded_search` over the family of all downsets is exact. There may be exponentially
+Where a graph has branches, a cut need not follow the execution order: what lies before it may be any ideal, a set of
+operators that holds with an operator all it reads from. A pipeline is a chain of ideals, each segment the difference
+of two, so the search of :mod:`.bounded_search` over the family of all ideals is exact. There may be exponentially
 many; beyond a limit the family holds the prefixes of several execution orders and what lies near the best cuts found,
 and the result comes with a lower bound for all pieces that exist.
 """
@@ -16,15 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from atoll.errors import PartitionError
 from atoll.model.graph import Graph
 from atoll.partitioning.search.bounded_search import Path, best_path
 from atoll.partitioning.search.edges import Floats
 from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.partitioning.search.ideals import (
     Blocks,
-    Downset,
-    all_downsets,
+    Ideal,
+    all_ideals,
     as_words,
     blocks_of,
     nearby,
@@ -36,8 +35,11 @@ from atoll.partitioning.search.min_cut_bound import slowest_piece_at_least
 PieceCost = Callable[[tuple[int, ...], str], float]
 """``cost(operators, kind)`` in seconds, inf where the piece is impossible; operators in execution order."""
 
-MAX_DOWNSETS = 2000
+MAX_IDEALS = 2000
 """Up to this many the search is exact. Its tables grow with the square: about 2 million segments."""
+
+
+_GOAL = Goal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +82,18 @@ class ConvexCutting:
     lower_bound: float
     objective: float
     exact: bool
-    """Whether all downsets were searched: then the bound is the objective."""
-    downsets: int
+    """Whether all ideals were searched: then the bound is the objective."""
+    ideals: int
     evaluations: int
 
     @property
     def bottleneck(self) -> float:
+        """Seconds between two results: the slowest piece, divided by its replicas."""
         return max(piece.seconds / piece.replicas for piece in self.pieces)
 
     @property
     def latency(self) -> float:
+        """Seconds from input to output of one item."""
         return sum(piece.seconds for piece in self.pieces)
 
     @property
@@ -102,65 +106,35 @@ def optimal_pieces(
     graph: Graph,
     cost: PieceCost,
     fleet: Fleet,
-    *,
     bound: PieceBound | None = None,
-    goal: Goal | None = None,
-    max_downsets: int = MAX_DOWNSETS,
+    goal: Goal = _GOAL,
+    *,
+    worst: float = math.inf,
     pinned: Sequence[int] = (),
 ) -> ConvexCutting:
     """The best way to cut a graph into ordered convex pieces and to give each its devices.
 
-    ``pinned``: operators before which there must be a cut, with all before them on one side and the others on the
-    other side; they must be legal cuts.
-
-    Raises:
-        PartitionError: more segments are wanted than there are blocks or devices, or no way to cut fulfils the goal.
+    Args:
+        worst: only what is no worse than this objective (seconds) is looked for.
+        pinned: operators before which there must be a cut, with all before them on one side and the others on the
+            other side; they must be legal cuts.
     """
-    goal, blocks = goal or Goal(), blocks_of(graph)
-    most = goal.most(fleet, len(blocks.operators))
-    if not 1 <= goal.at_least <= most:
-        raise PartitionError(
-            f"the model cannot be cut into {goal.at_least} segments: it has {len(blocks.operators) - 1} places to cut, "
-            f"and there are {fleet.size} devices",
-            f"Ask for 1 to {most} segments.",
-        )
-    found = better_pieces(graph, cost, fleet, bound, goal, max_downsets=max_downsets, pinned=pinned)
-    if not found.pieces:
-        raise PartitionError(
-            "no way was found to cut the model within the limits given",
-            "A piece exceeds the device's memory or does not compile, or a limit is too low; allow more segments.",
-        )
-    return found
-
-
-def better_pieces(
-    graph: Graph,
-    cost: PieceCost,
-    fleet: Fleet,
-    bound: PieceBound | None,
-    goal: Goal,
-    *,
-    worst: float = math.inf,
-    max_downsets: int = MAX_DOWNSETS,
-    pinned: Sequence[int] = (),
-) -> ConvexCutting:
-    """What :func:`optimal_pieces` finds, as far as its objective is at most ``worst`` (seconds)."""
     blocks = blocks_of(graph)
     most = goal.most(fleet, len(blocks.operators))
     if not max(goal.at_least, len(pinned) + 1) <= most:
         return ConvexCutting((), math.inf, math.inf, True, 0, 0)
     bound = bound or PieceBound(np.zeros((len(graph.operators), 1)), lambda sums, _kind: np.zeros(len(sums)))
     search = _Family(blocks, cost, fleet, bound, goal, most, [blocks.before(place) for place in pinned])
-    lower, family = search.lower_bound(), all_downsets(blocks, max_downsets)
+    lower, family = search.lower_bound(), all_ideals(blocks, MAX_IDEALS)
     exact = family is not None
     if lower > worst:
         path = None
     elif family is not None:
         path = search.best(family, worst)
-    elif (lower := max(lower, search.bound_around(lower))) > worst:
+    elif (lower := max(lower, search.min_cut_bound(lower))) > worst:
         path = None
     else:
-        path = search.improve(_bytes_between(graph, blocks), max(1, max_downsets // 2), worst)
+        path = search.improve(_bytes_between(graph, blocks), max(1, MAX_IDEALS // 2), worst)
     if path is None:
         return ConvexCutting((), worst if exact else lower, math.inf, exact, len(search.seen), len(search.costs))
     objective = path.bottleneck if goal.objective == "throughput" else path.latency
@@ -176,7 +150,7 @@ def _bytes_between(graph: Graph, blocks: Blocks) -> list[int]:
 
 
 class _Family:
-    """Searches over families of downsets that share their costs."""
+    """Searches over families of ideals that share their costs."""
 
     def __init__(
         self,
@@ -186,18 +160,18 @@ class _Family:
         bound: PieceBound,
         goal: Goal,
         most: int,
-        pinned: Sequence[Downset],
+        pinned: Sequence[Ideal],
     ) -> None:
         self.blocks, self.fleet, self.bound, self.goal, self.most = blocks, fleet, bound, goal, most
         self.pinned = pinned
-        self.costs: dict[tuple[Downset, str], float] = {}
-        self.family: list[Downset] = []
-        self.seen: set[Downset] = set()
+        self.costs: dict[tuple[Ideal, str], float] = {}
+        self.family: list[Ideal] = []
+        self.seen: set[Ideal] = set()
         self._cost = cost
         self._weights = np.stack([bound.weights[list(group)].sum(axis=0) for group in blocks.operators])
 
-    def best(self, family: Iterable[Downset], worst: float = math.inf) -> Path | None:
-        """The best chain of downsets of the family (which holds the empty set and everything)."""
+    def best(self, family: Iterable[Ideal], worst: float = math.inf) -> Path | None:
+        """The best chain of ideals of the family (which holds the empty set and everything)."""
         self.family = sorted(set(family), key=lambda d: (d.bit_count(), d))
         self.seen.update(self.family)
         size = len(self.blocks.operators)
@@ -223,7 +197,7 @@ class _Family:
         return best_path(len(self.family), row, cost, self.fleet, self.goal, self.most, worst)
 
     def _transfers(self, member: npt.NDArray[np.uint8]) -> Callable[[int, str], Floats] | None:
-        """For one downset of the family: lower bounds of what is received and sent by the pieces that begin there.
+        """For one ideal of the family: lower bounds of what is received and sent by the pieces that begin there.
 
         What lies open before a piece and no more behind it was read by it. What lies open behind it and did not before
         was written by it: what an operator in both writes lies open behind the piece only if it does so before it.
@@ -248,7 +222,7 @@ class _Family:
         return from_tail
 
     def _open_after(self, member: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """(downsets, operators): whether the operator is in the downset and something outside reads what it writes."""
+        """(ideals, operators): whether the operator is in the ideal and something outside reads what it writes."""
         blocks = self.blocks
         result = np.zeros((len(member), len(self.bound.weights)), dtype=np.bool_)
         for n, group in enumerate(blocks.operators):
@@ -260,7 +234,7 @@ class _Family:
                     result[:, operator] = (member[:, n] == 1) & (member[:, outside] == 0).any(axis=1)
         return result
 
-    def _look_up(self, blocks: Downset, kind: str) -> float:
+    def _look_up(self, blocks: Ideal, kind: str) -> float:
         if (blocks, kind) not in self.costs:
             self.costs[blocks, kind] = self._cost(self.blocks.operators_of(blocks), kind)
         return self.costs[blocks, kind]
@@ -312,7 +286,7 @@ class _Family:
         )
 
     def lower_bound(self) -> float:
-        """What no chain of downsets undercuts: the costliest block, and everything spread evenly over the devices.
+        """What no chain of ideals undercuts: the costliest block, and everything spread evenly over the devices.
 
         For a convex bound b, pieces S1 ... Sk of the whole S have max b(Si) ≥ b(S / k), and for the sum k · b(S / k).
         A stage with r replicas counts b(Si) / r ≥ b'(Si / r) for b' = b - b(0). Where devices differ, one of them has
@@ -330,7 +304,7 @@ class _Family:
         devices = min(self.fleet.size, self.most * replicas)
         return max(single, self._least(total / devices) - idle)
 
-    def bound_around(self, lower: float) -> float:
+    def min_cut_bound(self, lower: float) -> float:
         """What the slowest piece takes at least because of what it receives and sends; ``lower``: what is known."""
         crossing, linear = self.bound.crossing, self.bound.linear
         if crossing is None or linear is None:
@@ -341,8 +315,8 @@ class _Family:
         receive, send = np.min([crossing(kind) for kind in kinds], axis=0)
         each = np.array([weights[list(group)].sum() for group in self.blocks.operators])
         replicas = self.fleet.max_replicas if self.goal.objective == "throughput" else 1
-        around = slowest_piece_at_least(self.blocks, each, receive, send, lower * replicas - always)
-        return (around + always) / replicas * (1 - 1e-9)
+        least = slowest_piece_at_least(self.blocks, each, receive, send, lower * replicas - always)
+        return (least + always) / replicas * (1 - 1e-9)
 
     def _least(self, sums: Floats) -> float:
         """The least bound over the kinds of device; with several kinds feature by feature."""

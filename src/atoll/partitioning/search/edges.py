@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from atoll.partitioning.search.fleet import State, Step
+from atoll.partitioning.search.fleet import State, Transition
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
@@ -97,13 +97,13 @@ class Edges:
         return result
 
 
-def ends(layer: list[Step]) -> list[State]:
+def ends(layer: list[Transition]) -> list[State]:
     """The states in which a path whose last segment is of this layer may end."""
     return list(dict.fromkeys(step.target for step in layer if step.may_end))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tables:
+class PathTables:
     """For every number of edges the least bottleneck, or the least sum, with which each node is reached.
 
     ``limit`` bounds the value of every edge divided by its replicas, which is what ``combine=np.maximum`` compares;
@@ -111,15 +111,15 @@ class Tables:
     """
 
     edges: Edges
-    layers: list[list[Step]]
+    layers: list[list[Transition]]
     combine: Callable[..., Any]
     limit: float
     reached: list[Reached]
 
     @classmethod
     def fill(
-        cls, edges: Edges, layers: list[list[Step]], combine: Callable[..., Any], limit: float, at_least: int = 1
-    ) -> Tables:
+        cls, edges: Edges, layers: list[list[Transition]], combine: Callable[..., Any], limit: float, at_least: int = 1
+    ) -> PathTables:
         """``at_least``: smaller numbers of edges are not asked for.
 
         Layers are left out as soon as one more edge improves nothing: no node was reached with less than by fewer

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll.partitioning.search.edges import Edges, Ints, ends
-from atoll.partitioning.search.fleet import State, Step
+from atoll.partitioning.search.fleet import State, Transition
 
 Taken = tuple[int, int, int, int]
 """(tail, head, kind, replicas)"""
@@ -23,7 +23,7 @@ Flags = dict[State, npt.NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Cheap:
+class _EdgesBelow:
     """The edges whose value is below a limit, sorted by tail and then by head."""
 
     edges: Ints
@@ -32,7 +32,7 @@ class _Cheap:
     """Where the edges out of each node begin."""
 
     @classmethod
-    def of(cls, edges: Edges, order: Ints, kind: int, limit: float) -> _Cheap:
+    def of(cls, edges: Edges, order: Ints, kind: int, limit: float) -> _EdgesBelow:
         """``order`` sorts the edges by tail."""
         cheap = order[edges.values[kind, order] < limit]
         return cls(cheap, edges.head[cheap], np.searchsorted(edges.tail[cheap], np.arange(edges.nodes + 1)))
@@ -45,7 +45,7 @@ class _Cheap:
 
 
 def feasible_path(
-    edges: Edges, layers: list[list[Step]], limit: float, at_least: int
+    edges: Edges, layers: list[list[Transition]], limit: float, at_least: int
 ) -> Generator[tuple[int, int], None, list[Taken] | None]:
     """A path from the start whose edges, divided by their replicas, all cost less than ``limit``; None: there is none.
 
@@ -53,7 +53,7 @@ def feasible_path(
     """
     order = np.argsort(edges.tail, kind="stable")
     uses = {(step.kind, step.replicas) for layer in layers for step in layer}
-    cheap = {(kind, r): _Cheap.of(edges, order, kind, limit * r) for kind, r in uses}
+    cheap = {(kind, r): _EdgesBelow.of(edges, order, kind, limit * r) for kind, r in uses}
     alive = _leading_to_the_end(edges, layers, limit, at_least)
     start, end = layers[0][0].source, edges.nodes - 1
     if not alive[0][start][0]:
@@ -84,15 +84,15 @@ def feasible_path(
 
 
 def _onward(
-    cheap: Mapping[tuple[int, int], _Cheap], layer: list[Step], alive: Flags, node: int, state: State
-) -> Iterator[tuple[int, int, Step]]:
+    cheap: Mapping[tuple[int, int], _EdgesBelow], layer: list[Transition], alive: Flags, node: int, state: State
+) -> Iterator[tuple[int, int, Transition]]:
     """The edges that may follow in a path which has reached a node, the longest first, with their heads and steps."""
     for step in (step for step in layer if step.source == state):
         for edge, head in cheap[step.kind, step.replicas].longest_first(node, alive[step.target]):
             yield edge, head, step
 
 
-def _leading_to_the_end(edges: Edges, layers: list[list[Step]], limit: float, at_least: int) -> list[Flags]:
+def _leading_to_the_end(edges: Edges, layers: list[list[Transition]], limit: float, at_least: int) -> list[Flags]:
     """By number of edges taken and state: the nodes from which the end may be reached, going by lower bounds."""
     alive: list[Flags] = [{} for _ in range(len(layers) + 1)]
     for count in range(len(layers), -1, -1):

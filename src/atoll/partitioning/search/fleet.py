@@ -11,7 +11,7 @@ Objective = Literal["throughput", "latency"]
 State = tuple[int, ...]
 
 
-class Step(NamedTuple):
+class Transition(NamedTuple):
     """Give the next segment ``replicas`` devices of kind number ``kind``: from one state of the fleet to another."""
 
     source: State
@@ -45,6 +45,7 @@ class Fleet:
 
     @property
     def kinds(self) -> tuple[str, ...]:
+        """Each once, in the order of the devices."""
         return tuple(dict.fromkeys(self.devices))
 
     @property
@@ -57,7 +58,7 @@ class Fleet:
         """How many it takes at least to use what has to be used."""
         return sum(-(-self.devices.count(kind) // self.max_replicas) for kind in self.kinds) if self.all_used else 1
 
-    def layers(self, most: int) -> list[list[Step]]:
+    def layers(self, most: int) -> list[list[Transition]]:
         """For the first, second, ... segment (at most ``most``) every step the fleet allows.
 
         The state of an unordered fleet is how many of each kind are taken, that of an ordered one the next device.
@@ -71,12 +72,12 @@ class Fleet:
             layers.append(layer)
         return layers
 
-    def _steps(self, state: State) -> list[Step]:
+    def _steps(self, state: State) -> list[Transition]:
         replicas = range(1, self.max_replicas + 1)
         if not self.ordered:
             free = [self.devices.count(kind) - taken for kind, taken in zip(self.kinds, state)]
             return [
-                Step(
+                Transition(
                     state,
                     kind,
                     r,
@@ -92,7 +93,7 @@ class Fleet:
                 runs = range(state[0], len(self.devices) - r + 1)
                 first = next((d for d in runs if self.devices[d : d + r] == (kind,) * r), None)
                 if first is not None:
-                    steps.append(Step(state, number, r, (first + r,)))
+                    steps.append(Transition(state, number, r, (first + r,)))
         return steps
 
 

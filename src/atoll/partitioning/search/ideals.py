@@ -1,4 +1,4 @@
-"""Graph → its downsets: the sets of operators that can lie before a cut, all of them or those of several orders."""
+"""Graph → its ideals (downsets), the sets of operators that can lie before a cut: all, or those of some orders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from atoll.model.graph import Graph
 from atoll.products.partition import legal_cuts
 
-Downset = int
+Ideal = int
 """A set of blocks as a bit mask; with a block it holds every block that the block reads from."""
 
 
@@ -22,36 +22,37 @@ class Blocks:
 
     operators: tuple[range, ...]
     readers: tuple[tuple[int, ...], ...]
-    sources: tuple[Downset, ...]
+    sources: tuple[Ideal, ...]
     """For every block the blocks it reads from directly."""
     operator_readers: tuple[frozenset[int], ...]
     """For every operator the blocks that read what it writes; -1 stands for the outputs of the graph."""
 
     @property
-    def everything(self) -> Downset:
+    def everything(self) -> Ideal:
+        """All blocks."""
         return (1 << len(self.operators)) - 1
 
-    def operators_of(self, blocks: Downset) -> tuple[int, ...]:
+    def operators_of(self, blocks: Ideal) -> tuple[int, ...]:
         """Operator indices in execution order."""
         return tuple(i for n in members(blocks) for i in self.operators[n])
 
-    def before(self, operator: int) -> Downset:
+    def before(self, operator: int) -> Ideal:
         """The blocks all of whose operators come before one of them in execution order."""
         return sum(1 << n for n, group in enumerate(self.operators) if group.stop <= operator)
 
-    def ready(self, done: Downset) -> list[int]:
+    def ready(self, done: Ideal) -> list[int]:
         """The blocks that can come next."""
         return [n for n, needs in enumerate(self.sources) if not done >> n & 1 and not needs & ~done]
 
-    def last(self, done: Downset) -> list[int]:
-        """The blocks of a downset that none of the others reads from."""
+    def last(self, done: Ideal) -> list[int]:
+        """The blocks of an ideal that none of the others reads from."""
         read = 0
         for n in members(done):
             read |= self.sources[n]
         return members(done & ~read)
 
 
-def members(blocks: Downset) -> list[int]:
+def members(blocks: Ideal) -> list[int]:
     """The block numbers in a mask, ascending."""
     return [n for n, bit in enumerate(f"{blocks:b}"[::-1]) if bit == "1"]
 
@@ -87,12 +88,12 @@ def blocks_of(graph: Graph) -> Blocks:
     )
 
 
-def all_downsets(blocks: Blocks, limit: int) -> list[Downset] | None:
-    """Every downset, or None when there are more than ``limit``."""
+def all_ideals(blocks: Blocks, limit: int) -> list[Ideal] | None:
+    """Every ideal, or None when there are more than ``limit``."""
     seen = {0}
     frontier = [(0, tuple(blocks.ready(0)))]
     while frontier:
-        reached: dict[Downset, tuple[int, ...]] = {}
+        reached: dict[Ideal, tuple[int, ...]] = {}
         for done, ready in frontier:
             for n in ready:
                 larger = done | 1 << n
@@ -114,7 +115,7 @@ def orders(blocks: Blocks, bytes_between: Sequence[int]) -> list[list[int]]:
     for n, needs in enumerate(blocks.sources):
         level[n] = 1 + max((level[m] for m in members(needs)), default=0)
 
-    def growth(n: int, done: Downset) -> int:
+    def growth(n: int, done: Ideal) -> int:
         """Bytes by which the tensors alive grow when block ``n`` runs."""
         after = done | 1 << n
         ended = sum(
@@ -131,7 +132,7 @@ def orders(blocks: Blocks, bytes_between: Sequence[int]) -> list[list[int]]:
     ]
 
 
-Key = Callable[[int, Downset, Sequence[int]], tuple[int, ...]]
+Key = Callable[[int, Ideal, Sequence[int]], tuple[int, ...]]
 
 
 def _order(blocks: Blocks, key: Key) -> list[int]:
@@ -150,13 +151,13 @@ def _order(blocks: Blocks, key: Key) -> list[int]:
     return order
 
 
-def prefixes(order: Sequence[int]) -> list[Downset]:
-    """The downsets that an order passes through."""
+def prefixes(order: Sequence[int]) -> list[Ideal]:
+    """The ideals that an order passes through."""
     return list(itertools.accumulate((1 << n for n in order), lambda done, bit: done | bit, initial=0))
 
 
-def nearby(blocks: Blocks, done: Downset) -> set[Downset]:
-    """Downsets a small step away: one block more or less, and a whole run of blocks along one branch."""
+def nearby(blocks: Blocks, done: Ideal) -> set[Ideal]:
+    """Ideals a small step away: one block more or less, and a whole run of blocks along one branch."""
     found = set()
     for n in blocks.ready(done):
         larger = done
@@ -175,8 +176,8 @@ def nearby(blocks: Blocks, done: Downset) -> set[Downset]:
     return found
 
 
-def as_words(downsets: Sequence[Downset], size: int) -> npt.NDArray[np.uint64]:
+def as_words(ideals: Sequence[Ideal], size: int) -> npt.NDArray[np.uint64]:
     """Masks as rows of 64-bit words, for comparing many at once."""
     words = max(1, -(-size // 64))
-    data = b"".join(d.to_bytes(words * 8, "little") for d in downsets)
-    return np.frombuffer(data, dtype="<u8").reshape(len(downsets), words).astype(np.uint64)
+    data = b"".join(d.to_bytes(words * 8, "little") for d in ideals)
+    return np.frombuffer(data, dtype="<u8").reshape(len(ideals), words).astype(np.uint64)

@@ -48,11 +48,11 @@ def slowest_piece_at_least(blocks: Blocks, weights: Floats, receive: Floats, sen
                 for reader in readers:
                     network.connect(reader, received, math.inf)
     known = np.full(len(blocks.operators), math.inf)
-    """For every block what some piece around it takes: those of at most the bound need no cut of their own."""
+    """For every block what some piece that holds it takes: those of at most the bound need no cut of their own."""
     for n in range(len(blocks.operators)):
         if known[n] > floor and network.steps < MOST_STEPS:
-            least, around = network.least_cut(n)
-            inside = [m for m in around if m < len(known)]
+            least, side = network.least_cut(n)
+            inside = [m for m in side if m < len(known)]
             known[inside] = np.minimum(known[inside], least)
             floor = max(floor, least)
     return floor

@@ -10,7 +10,7 @@ from branching import cells, graph_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atoll.partitioning.search import min_cut_bound as around
+from atoll.partitioning.search import min_cut_bound
 from atoll.partitioning.search.ideals import blocks_of
 from atoll.partitioning.search.min_cut_bound import slowest_piece_at_least
 
@@ -44,7 +44,7 @@ def test_a_limit_on_the_effort_lowers_it_only(monkeypatch: pytest.MonkeyPatch) -
     whole = slowest_piece_at_least(blocks, weights, receive, send)
     values = []
     for steps in (0, 10, 100, 1000, 10_000):
-        monkeypatch.setattr(around, "MOST_STEPS", steps)
+        monkeypatch.setattr(min_cut_bound, "MOST_STEPS", steps)
         values.append(slowest_piece_at_least(blocks, weights, receive, send))
     assert values[0] == 0 < values[-1]
     assert all(value <= whole for value in values)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from atoll.errors import PartitionError
 from atoll.partitioning.search.bounded_search import best_path
-from atoll.partitioning.search.contiguous import Bound, Cost, neighbours, optimal_cuts, possible_cuts
-from atoll.partitioning.search.edges import Edges, Tables
+from atoll.partitioning.search.contiguous import Bound, Cost, neighbours, optimal_cuts
+from atoll.partitioning.search.edges import Edges, PathTables
 from atoll.partitioning.search.fleet import Fleet, Goal
 
 FLEETS = [
@@ -80,26 +80,21 @@ def test_a_limit_that_nothing_meets_is_refused_by_long_searches_too():
     """Found by the test above: once the decisions had proven it, a path beyond the limit came out."""
     table = {(0, 1): 1.0, (0, 4): 1.0, (1, 4): 3.25}
     goal = Goal(max_bottleneck=3.0)
-    with patch("atoll.partitioning.search.bounded_search._ROUNDS_ALONE", 1), pytest.raises(PartitionError):
-        optimal_cuts(
-            [0, 1, 4],
-            lambda start, end, kind: table[start, end],
-            Fleet.of(3),
-            bound=lambda start, ends, kind: np.zeros(len(ends)),
-            goal=goal,
-            pinned=(1,),
-        )
+    with patch("atoll.partitioning.search.bounded_search._ROUNDS_ALONE", 1):
+        found = optimal_cuts([0, 1, 4], lambda start, end, kind: table[start, end], Fleet.of(3), goal=goal, pinned=(1,))
+    assert found is None
 
 
 def check_best_of_all(problem, goal, pin):
     positions, cost, bound, fleet = problem
     pinned = tuple(positions[1:2]) if pin and len(positions) > 2 else ()
     expected = exhaustive.best(positions, cost, fleet, goal, pinned)
+    bounds = {} if bound is None else {"bound": bound}
+    found = optimal_cuts(positions, cost, fleet, goal=goal, pinned=pinned, **bounds)
     if expected is None:
-        with pytest.raises(PartitionError):
-            optimal_cuts(positions, cost, fleet, bound=bound, goal=goal, pinned=pinned)
+        assert found is None
         return
-    found = optimal_cuts(positions, cost, fleet, bound=bound, goal=goal, pinned=pinned)
+    assert found is not None
     assert exhaustive.rank(found, goal) == pytest.approx(exhaustive.rank(expected, goal))
     assert found.lower_bound == pytest.approx(exhaustive.rank(expected, goal)[0])
     # What is claimed is a cutting, and costs what is claimed.
@@ -210,31 +205,21 @@ def test_too_many_segments_to_consider_is_an_error_not_a_full_memory(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("goal", "fleet", "pinned", "message"),
+    ("goal", "fleet", "pinned"),
     [
-        (Goal(at_least=5), Fleet.of(5), (), "cannot be cut into 5 segments: it has 3 places to cut"),
-        (Goal(at_least=4), Fleet.of(3), (), "4 segments need as many devices, there are 3"),
-        (Goal(), Fleet.of(2), (1, 2), "3 segments need as many devices, there are 2"),
-        (Goal(), Fleet.of(4), (9,), "the cut before operator 9 is pinned"),
-        (Goal(max_latency=3.0), Fleet.of(2), (), "a latency of at most 3000.000 ms cannot be met with 2 devices"),
-        (Goal(max_bottleneck=0.5), Fleet.of(4), (), "a slowest stage of at most 500.000 ms cannot be met"),
+        (Goal(at_least=5), Fleet.of(5), ()),
+        (Goal(at_least=4), Fleet.of(3), ()),
+        (Goal(), Fleet.of(2), (1, 2)),
+        (Goal(max_latency=3.0), Fleet.of(2), ()),
+        (Goal(max_bottleneck=0.5), Fleet.of(4), ()),
     ],
 )
-def test_what_cannot_be_had_is_said_with_what_can(goal, fleet, pinned, message):
-    with pytest.raises(PartitionError, match=message) as caught:
-        optimal_cuts(range(5), lambda s, e, k: float(e - s), fleet, goal=goal, pinned=pinned)
-    assert caught.value.hint
-
-
-def test_an_impossible_limit_names_the_possible_ones():
-    with pytest.raises(PartitionError, match=r"a latency of 4000.000 ms .* a slowest stage of 2000.000 ms") as caught:
-        optimal_cuts(range(5), lambda s, e, k: float(e - s), Fleet.of(2), goal=Goal(max_latency=1.0))
-    assert "Possible" in caught.value.hint
+def test_what_cannot_be_had_is_nothing(goal, fleet, pinned):
+    assert optimal_cuts(range(5), lambda s, e, k: float(e - s), fleet, goal=goal, pinned=pinned) is None
 
 
 def test_every_segment_impossible():
-    with pytest.raises(PartitionError, match="each has a segment that is impossible"):
-        optimal_cuts(range(5), lambda s, e, k: math.inf, Fleet.of(2))
+    assert optimal_cuts(range(5), lambda s, e, k: math.inf, Fleet.of(2)) is None
 
 
 def test_what_is_no_better_than_a_known_solution_is_not_looked_for():
@@ -246,19 +231,19 @@ def test_what_is_no_better_than_a_known_solution_is_not_looked_for():
     def bound(start: int, ends: np.ndarray, kind: str) -> np.ndarray:
         return (ends - start).astype(float)
 
-    assert possible_cuts(range(9), cost, Fleet.of(4), bound=bound, goal=Goal(), worst=1.9) is None
-    assert possible_cuts(range(9), cost, Fleet.of(4), bound=bound, goal=Goal("latency"), worst=7.9) is None
+    assert optimal_cuts(range(9), cost, Fleet.of(4), bound=bound, goal=Goal(), worst=1.9) is None
+    assert optimal_cuts(range(9), cost, Fleet.of(4), bound=bound, goal=Goal("latency"), worst=7.9) is None
 
 
 def test_more_devices_than_are_of_use_do_not_lengthen_the_search():
     """The tables end where one more segment improves nothing."""
     compute = np.arange(101, dtype=float)
     edges = Edges.build(101, lambda tail, kind: compute[tail + 1 :] - compute[tail], 1, math.inf)
-    sums = Tables.fill(edges, Fleet.of(100).layers(100), np.add, math.inf)
+    sums = PathTables.fill(edges, Fleet.of(100).layers(100), np.add, math.inf)
     assert len(sums.layers) == 2  # the second shows that a sum of segments is never less than the whole
-    forced = Tables.fill(edges, Fleet.of(100).layers(100), np.add, math.inf, at_least=40)
+    forced = PathTables.fill(edges, Fleet.of(100).layers(100), np.add, math.inf, at_least=40)
     assert forced.at_end(40)[0] == 100
-    assert Tables.fill(edges, Fleet.of(100).layers(100), np.maximum, math.inf).at_end(1)[-1] == 1
+    assert PathTables.fill(edges, Fleet.of(100).layers(100), np.maximum, math.inf).at_end(1)[-1] == 1
 
 
 def test_a_bound_above_a_cost_is_a_fault_of_the_program():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from atoll.planning.best_uses import best_uses
 
 from atoll.errors import PartitionError
 from atoll.estimate import pipeline_timing
 from atoll.hardware.host import profile
-from atoll.partitioning import Goal
 from atoll.partitioning.best_cuts import best_cuts, cut_places, interval
+from atoll.partitioning.fleet_costs import FleetCosts
+from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.partitioning.segment_costs import SegmentCosts
 from builders import branched, chain
 
@@ -33,25 +33,18 @@ def test_stages_cost_what_the_pipeline_model_says(model) -> None:
 
 def test_the_best_cuts_are_the_best_of_all() -> None:
     graph = chain(6).main
-    costs = SegmentCosts(graph, X86)
+    costs = FleetCosts({"any": SegmentCosts(graph, X86)})
     positions = cut_places(graph, 3)
     for objective in ("throughput", "latency"):
-        found = best_cuts(costs, positions, 3, Goal(objective), pinned=[2])
+        found = best_cuts(costs, positions, Fleet.of(3), Goal(objective), pinned=[2])
         rivals = []
         for cuts in [(2,), *((2, n) for n in (3, 4, 5)), (1, 2)]:
             own = costs.in_pipeline(len(cuts) + 1)
-            seconds = [own.cost(*segment) for segment in itertools.pairwise([0, *cuts, 6])]
+            seconds = [own.cost(*segment, "any") for segment in itertools.pairwise([0, *cuts, 6])]
             slowest = max(*seconds, len(seconds) * X86.host.stage_ms / 1e3)
             rivals.append(slowest if objective == "throughput" else sum(seconds))
         ours = interval(costs, found.stages) if objective == "throughput" else found.latency
         assert ours == pytest.approx(min(rivals))
-
-
-def test_more_devices_are_never_worse() -> None:
-    plans = best_uses(SegmentCosts(branched().main, X86), range(1, 5))
-    rates = [plan.best.throughput for plan in plans]
-    assert rates == sorted(rates) and all(plan.best.devices <= plan.devices for plan in plans)
-    assert plans[0].best.shape == "single" and plans[3].best.throughput >= plans[3].copies.throughput
 
 
 def test_more_segments_than_places_are_refused() -> None:
