@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from atoll.api.profile_model import profile_model
 
 from atoll import toolchain
 from atoll.api.cpu_times import measure_cpu
-from atoll.api.profile_model import profile_model
-from atoll.estimate import ParameterUse, pipeline_timing, price
+from atoll.estimate import ParameterUse, pipeline_timing, timing_of
 from atoll.estimate.accuracy import held_out_error
 from atoll.estimate.simulation import TICKS_PER_SLOWEST_STAGE
 from atoll.estimate.workload import Workload, workload
@@ -65,7 +65,7 @@ def works(request: pytest.FixtureRequest) -> list[Workload]:
 @pytest.mark.parametrize("target", [PCIE, profile("pi3-usb2")], ids=lambda target: target.name)
 def test_operators_and_parts_add_up_to_the_total(works: list[Workload], target: Target) -> None:
     result, _ = profile_model("m", works, target)
-    timings = [price(work.demand, target) for work in works]
+    timings = [timing_of(work.demand, target) for work in works]
     for number, (segment, timing) in enumerate(zip(result.segments, timings)):
         assert segment.total_ms == timing.total_ms
         assert sum(map(segment.part, PARTS)) == pytest.approx(segment.total_ms)
@@ -119,7 +119,7 @@ def test_no_two_slices_of_a_lane_overlap(works: list[Workload]) -> None:
 def test_the_trace_shows_what_each_inference_takes(works: list[Workload]) -> None:
     """In each stage as long as the pipeline model says (but for ticks of the simulation)."""
     result, events, lanes = slices(works)
-    stages = pipeline_timing([price(work.demand, PCIE) for work in works], PCIE).stages
+    stages = pipeline_timing([timing_of(work.demand, PCIE) for work in works], PCIE).stages
     first = [e for e in events if e["args"]["item"] == 0]
     tick = max(stage.device_ms + stage.host_ms for stage in stages) / TICKS_PER_SLOWEST_STAGE
     for number, stage in enumerate(stages):

@@ -23,7 +23,7 @@ from atoll.compiler.emit import segment_name
 from atoll.device import EdgeTpu, lease, make_interpreter
 from atoll.device.inventory import HINT, edge_tpus
 from atoll.errors import DeviceError, FileMissingError
-from atoll.estimate import pipeline_timing, price, simulate
+from atoll.estimate import pipeline_timing, simulate, timing_of
 from atoll.estimate.workload import workload
 from atoll.hardware.host import Target
 from atoll.model.graph import Model
@@ -174,7 +174,7 @@ def modelled(files: Sequence[Path], requests: int, target: Target, replicas: int
         DeviceError: a file of the vendor's compiler, which does not hold its original operators.
     """
     works = [workload(path) for path in files]
-    timings = [price(work.demand, target, instruction_bytes=work.instruction_bytes) for work in works]
+    timings = [timing_of(work.demand, target, instruction_bytes=work.instruction_bytes) for work in works]
     stages = pipeline_timing(timings, target, [replicas] * len(files)).stages
     run = simulate(stages, requests, queue_size=max(2, replicas))
     means = tuple(stage.device_ms + stage.host_ms for stage in stages)

@@ -25,7 +25,7 @@ from atoll.errors import (
     InvalidModelError,
     OutputError,
 )
-from atoll.estimate import pipeline_timing, price
+from atoll.estimate import pipeline_timing, timing_of
 from atoll.estimate.workload import Workload, workload
 from atoll.files import map_file
 from atoll.hardware.host import Target
@@ -112,7 +112,7 @@ class ModelMeter:
             work = workload(compiled, source)
         else:
             work = Workload(compiled.name, read_model(source), 0, (), {}, None, "")
-        timing = price(work.demand, self.target, instruction_bytes=work.instruction_bytes)
+        timing = timing_of(work.demand, self.target, instruction_bytes=work.instruction_bytes)
         stage = pipeline_timing([timing] * self.stages, self.target).stages[0]
         return (stage.device_ms + stage.host_ms) / 1e3
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from atoll.estimate.demand import Demand, ParameterUse, RegionDemand, demand
-from atoll.estimate.operator_work import Unit, Work
+from atoll.estimate.demand import Demand, ParameterUse, RegionDemand, demand_of
+from atoll.estimate.operator_work import ChipUnit, OperatorWork
 from atoll.hardware.host import CLOCKS_MHZ, ChipRates, Target
 from atoll.model.graph import Graph
 
@@ -112,9 +112,9 @@ def time_model(
     instruction_bytes: Sequence[int] | None = None,
     cpu_ms: Mapping[int, float] = MappingProxyType({}),
 ) -> Timing:
-    """The modelled latency of one inference: :func:`demand`, then :func:`price`, which say what the arguments are."""
-    return price(
-        demand(graph, regions, parameters),
+    """The modelled latency of one inference: :func:`demand_of`, then :func:`timing_of`, which say what the arguments are."""
+    return timing_of(
+        demand_of(graph, regions, parameters),
         target,
         clock_mhz=clock_mhz,
         instruction_bytes=instruction_bytes,
@@ -122,7 +122,7 @@ def time_model(
     )
 
 
-def price(
+def timing_of(
     wanted: Demand,
     target: Target,
     *,
@@ -164,10 +164,10 @@ def estimated_instruction_bytes(region: RegionDemand, target: Target) -> float:
     return sum(count * float(getattr(target.instructions, name)) for name, count in region.instruction_counts.items())
 
 
-def _cycles(work: Work, chip: ChipRates) -> float:
-    if work.unit is Unit.MATRIX:
+def _cycles(work: OperatorWork, chip: ChipRates) -> float:
+    if work.unit is ChipUnit.MATRIX:
         return work.cycles * chip.matrix_overhead * (chip.spill_overhead if work.spills else 1.0)
-    if work.unit is Unit.DEPTHWISE:
+    if work.unit is ChipUnit.DEPTHWISE:
         return work.cycles * chip.depthwise_overhead
     return work.moved_bytes / chip.vector_bytes_per_cycle
 

@@ -6,15 +6,18 @@ import csv
 import io
 
 from atoll.products.result import Result
+from atoll.products.table import Table
 
 
 def render(result: Result, _cells: int) -> str:
     """A header and a line per row; of several tables one after the other, with an empty line between."""
-    blocks = []
-    for table in result.tables():
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([column.key for column in table.columns])
-        writer.writerows(table.rows)
-        blocks.append(text.getvalue())
-    return "\n".join(blocks).rstrip("\n")
+    return "\n".join(table_csv(table) for table in result.tables()).rstrip("\n")
+
+
+def table_csv(table: Table) -> str:
+    """One table: a header and a line per row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([column.key for column in table.columns])
+    writer.writerows(table.rows)
+    return text.getvalue()

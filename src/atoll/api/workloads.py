@@ -1,0 +1,64 @@
+"""A model, compiled or not → what each Edge TPU has to do, and a compiled file of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from atoll import toolchain
+from atoll.errors import UsageError
+from atoll.estimate.workload import Workload, workload
+from atoll.hardware.buses import BUSES, DEFAULT_BUS
+from atoll.hardware.host import Target, load_target
+from atoll.model import is_compiled
+from atoll.model.graph import Model
+from atoll.model.load import ModelLike
+from atoll.model.tflite import write_model
+
+
+def modelled_host(bus: str | None, target: str | Path | None, default: str = DEFAULT_BUS) -> Target:
+    """The host that ``bus`` or ``target`` names, else the one that stands for the bus ``default``.
+
+    Raises:
+        UsageError: both name a host, or there is no such one.
+    """
+    if bus and target:
+        raise UsageError("--bus and --target both name a host", "Leave one of the two out.")
+    return load_target(target or BUSES[bus or default].host)
+
+
+def workloads_of(model: Model, original: ModelLike | None = None, tpus: int = 1) -> list[Workload]:
+    """What each of ``tpus`` Edge TPUs has to do: as a compiled file says, else as our compiler would have it.
+
+    Raises:
+        UsageError: a compiled file that is to be cut, or the original of one that is not compiled.
+        DeviceError: ``original`` is missing, or is that of another file.
+        AtollError: as compiling does.
+    """
+    if is_compiled(model):
+        if tpus > 1:
+            raise UsageError(
+                f"{model.path} is compiled already and cannot be cut", "Give the model it was compiled from."
+            )
+        return [workload(model, original)]
+    if original is not None:
+        raise UsageError(f"{model.path} is not compiled, so it has no original", "Leave --original out.")
+    _, compiled = toolchain.compile_models([model], toolchain.CompileOptions(segments=tpus))
+    return [workload(segment) for segment in compiled.segments]
+
+
+@contextmanager
+def compiled_file(model: Model) -> Iterator[Path]:
+    """The file of a compiled model, or what it is compiled to, for as long as the block lasts."""
+    if is_compiled(model) and Path(model.path).is_file():
+        yield Path(model.path)
+        return
+    with tempfile.TemporaryDirectory(prefix="atoll-") as folder:
+        if is_compiled(model):
+            file = Path(folder, Path(model.path).name or "model.tflite")
+            write_model(model, file)
+            yield file
+        else:
+            yield toolchain.write_compiled(toolchain.compile_model(model)[1], folder)[0]
