@@ -24,6 +24,8 @@ from atoll.cli.options import (
 from atoll.cli.output import progress, say, show
 from atoll.errors import UsageError
 
+_EXAMPLES = "atoll profile MODEL, or atoll profile --calibrate RUNS.json -o my.toml."
+
 
 @click.command("profile")
 @click.argument("model", required=False, type=MODEL)
@@ -52,25 +54,23 @@ def command(
     the modelled time. With --calibrate there is no MODEL: measured latencies make a target of your own, to be named
     with --target; those that the file does not have are measured on --device.
     """
+    if runs is not None:
+        message = "--calibrate profiles no model"
+        require_none_given(message, "model", "tpus", "clock", "original", "measure_cpu", "csv", "trace")
+        if output is None:
+            raise UsageError("--calibrate needs --output FILE.toml", _EXAMPLES)
+        from atoll.api.calibrate import calibrate
+
+        shared = {name: options[name] for name in ("bus", "target", "device", "inferences", "wait")}
+        with progress(quiet) as told:
+            fitted = calibrate(runs, output=output, **shared, on_progress=told, on_message=say)
+        show(fitted, output_format)
+        return
+    require_none_given("--output goes with --calibrate", "output")
+    if model is None:
+        raise UsageError("no model is named", _EXAMPLES)
+    from atoll.api.profile import profile
+
     with progress(quiet) as told:
-        if runs is not None:
-            message = "--calibrate profiles no model"
-            require_none_given(message, "model", "tpus", "clock", "original", "measure_cpu", "csv", "trace")
-            if output is None:
-                raise UsageError(
-                    "--calibrate needs --output FILE.toml", "atoll profile --calibrate RUNS.json -o my.toml."
-                )
-            from atoll.api.calibrate import calibrate
-
-            names = ("bus", "target", "device", "inferences", "wait")
-            shared = {name: options[name] for name in names}
-            show(calibrate(runs, output=output, **shared, on_progress=told, on_message=say), output_format)
-            return
-        require_none_given("--output goes with --calibrate", "output")
-        if model is None:
-            raise UsageError(
-                "no model is named", "atoll profile MODEL, or atoll profile --calibrate RUNS.json -o my.toml."
-            )
-        from atoll.api.profile import profile
-
-        show(profile(model, **options, on_progress=told, on_message=say), output_format)
+        report = profile(model, **options, on_progress=told, on_message=say)
+    show(report, output_format)

@@ -35,5 +35,6 @@ __all__ = [
     "price",
     "simulate",
     "time_model",
+    "timing_of",
     "work_of",
 ]

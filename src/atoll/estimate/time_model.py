@@ -112,7 +112,8 @@ def time_model(
     instruction_bytes: Sequence[int] | None = None,
     cpu_ms: Mapping[int, float] = MappingProxyType({}),
 ) -> Timing:
-    """The modelled latency of one inference: :func:`demand_of`, then :func:`timing_of`, which say what the arguments are."""
+    """The modelled latency of one inference: :func:`demand_of`, then :func:`timing_of`; they say what the arguments
+    are."""
     return timing_of(
         demand_of(graph, regions, parameters),
         target,

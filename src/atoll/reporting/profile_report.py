@@ -11,6 +11,15 @@ from atoll.products.table import Column, Table
 from atoll.reporting.measure_report import MeasureReport
 from atoll.reporting.profile_parts import PARTS, OperatorProfile, SegmentProfile
 
+_WORDS = {
+    "fixed": "what every inference takes",
+    "transfer": "inputs and outputs on the bus",
+    "instructions": "instructions on the bus",
+    "compute": "computing",
+    "stream": "streamed parameters on the bus",
+    "cpu": "operators on the CPU",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRun:
@@ -74,7 +83,7 @@ class ProfileReport(Result):
             (segment,) = self.segments
             first = f" The first inference takes {segment.load_ms:.2f} ms more, to load the parameters."
             return (
-                f"{self.latency_ms:.3f} ms per inference on {self.target}, most of it {segment.bound}."
+                f"{self.latency_ms:.3f} ms per inference on {self.target}, most of it {_WORDS[segment.bound]}."
                 f"{first if segment.load_ms else ''}",
                 *measured,
             )
