@@ -53,15 +53,13 @@ def timed_run(
         DeviceError: the device cannot run the file, is gone, or does not answer.
         InvalidModelError: the device is there, and the file does not run on it.
     """
-    graph = load(file).main
-    _require_random_values(graph, file.name)
     spans: Spans = []
 
     def work(options: dict[str, str], tick: Callable[[], None]) -> None:
         begin = time.perf_counter()
-        with interpreter_with_inputs(file, device, graph, original=original, options=options) as invoke:
+        with contextlib.closing(TimedInterpreter(file, device, original=original, options=options)) as interpreter:
             while len(spans) < inferences or (len(spans) < (most or 0) and time.perf_counter() - begin < seconds):
-                spans.append(invoke())
+                spans.append(interpreter.invoke())
                 tick()
                 on_progress(f"{file.name} on {device.path}", len(spans), inferences)
 
@@ -84,34 +82,37 @@ def random_values(file: Path) -> Inputs:
     return next(random_inputs(graph))
 
 
-@contextlib.contextmanager
-def interpreter_with_inputs(
-    file: Path,
-    device: EdgeTpu,
-    graph: Graph,
-    *,
-    original: str | Path | Model | None = None,
-    options: dict[str, str] | None = None,
-) -> Iterator[Callable[[], tuple[int, int]]]:
-    """What runs one inference on random inputs and says when it began and ended; closed when the block ends."""
-    interpreter = make_interpreter(file, device, original=original, options=options)
-    try:
-        interpreter.allocate_tensors()
+class TimedInterpreter:
+    """An interpreter on a device with random inputs, which says when each inference began and ended."""
+
+    def __init__(
+        self,
+        file: Path,
+        device: EdgeTpu,
+        *,
+        original: str | Path | Model | None = None,
+        options: dict[str, str] | None = None,
+    ) -> None:
+        """Raises as :func:`atoll.make_interpreter`, and as :func:`random_values`."""
+        values = random_values(file).values()
+        self.interpreter = make_interpreter(file, device, original=original, options=options)
+        self.interpreter.allocate_tensors()
         # By position: LiteRT may give tensors other names than the graph.
-        details, values = interpreter.get_input_details(), next(random_inputs(graph)).values()
-        inputs = [(detail["index"], array) for detail, array in zip(details, values)]
+        indices = [detail["index"] for detail in self.interpreter.get_input_details()]
+        self._inputs = list(zip(indices, values))
 
-        def invoke() -> tuple[int, int]:
-            for index, array in inputs:
-                interpreter.set_tensor(index, array)
-            begin = time.perf_counter_ns()
-            interpreter.invoke()
-            return begin, time.perf_counter_ns()
+    def invoke(self) -> tuple[int, int]:
+        """Run one inference; when it began and ended, in ns. Copying its inputs is not in it."""
+        for index, array in self._inputs:
+            self.interpreter.set_tensor(index, array)
+        begin = time.perf_counter_ns()
+        self.interpreter.invoke()
+        return begin, time.perf_counter_ns()
 
-        yield invoke
-    finally:
-        if hasattr(interpreter, "close"):  # LiteRT's own, for a file without compiled operators, has none
-            interpreter.close()
+    def close(self) -> None:
+        """Give the device back."""
+        if hasattr(self.interpreter, "close"):  # LiteRT's own, for a file without compiled operators, has none
+            self.interpreter.close()
 
 
 def _require_random_values(graph: Graph, name: str) -> None:

@@ -157,6 +157,27 @@ def format_option(function: _F) -> _F:
     return functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
+measuring_device_option = click.option(
+    "--device",
+    metavar="SPEC",
+    help="usb, pci:0, a path, or model: the timing model.  [default: a real one if there is one, else model]",
+)
+store_option = click.option(
+    "--store",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Where measurements are kept.  [default: ~/.cache/atoll/measurements.json]",
+)
+timeout_option = click.option(
+    "--timeout",
+    metavar="S",
+    type=click.IntRange(1, 10**6),
+    default=180,
+    show_default=True,
+    help="Seconds that the compiler may take for one segment.",
+)
+
+
 def require_none_given(message: str, *names: str) -> None:
     """Refuse parameters of the running command that somebody gave: they would be ignored.
 

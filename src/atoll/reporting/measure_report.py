@@ -107,8 +107,8 @@ class MeasureReport(Result):
             Column("difference", "change", digits=1),
         )
         rows = (
-            ("first inference", self.first_ms, modelled and modelled.first_ms, difference["first"]),
-            ("median", self.median_ms, modelled and modelled.latency_ms, difference["median"]),
+            ("first inference", self.first_ms, modelled.first_ms if modelled else None, difference["first"]),
+            ("median", self.median_ms, modelled.latency_ms if modelled else None, difference["median"]),
             ("95th percentile", self.p95_ms, None, None),
         )
         return (Table(columns, rows, f"Measured on {self.device}"),)
