@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from atoll import errors, toolchain
-from atoll.api.measuring import segment_model
-from atoll.cli.measuring import choose_devices
+from atoll.api.segment_measurer import devices_to_measure, segment_model
 from atoll.device import inventory
 from atoll.errors import CompilerMissingError, DeviceLostError
 from atoll.model.tflite import model_bytes, read_model, write_model
@@ -158,8 +157,8 @@ def test_a_real_device_comes_first_and_needs_the_vendors_compiler(
 ) -> None:
     real = SimpleNamespace(path="/sys/bus/usb/devices/2-1", type="usb", bus="usb3", virtual=False, listed=True)
     monkeypatch.setattr(inventory, "edge_tpus", lambda: [real, *inventory.virtual_edge_tpus("pci:1")])
-    assert [*choose_devices(None)] == [*choose_devices("usb")] == [real]
-    assert [*choose_devices(None, ["pci"])] == [*choose_devices("model")] == []
+    assert [*devices_to_measure(None)] == [*devices_to_measure("usb")] == [real]
+    assert [*devices_to_measure(None, ["pci"])] == [*devices_to_measure("model")] == []
     result = atoll("partition", mobilenet, "--tpus", 2, "--measure")
     assert result.code == CompilerMissingError.exit_code and "--device model" in result.err
     assert measured(atoll, mobilenet, "--tpus", 2, "--device", "model")["proven"]

@@ -33,7 +33,7 @@ def test_the_fit_explains_runs_that_the_start_does_not() -> None:
     works = {Path(f"{n}"): big(n, n * 10**6) for n in (1, 3, 9)}
     real = with_numbers(START, {"host.floor_ms": 2.0, "bus.parameters_mb_s": 100.0})
     runs = [MeasuredRun(path, timing_of(work.demand, real).total_ms) for path, work in works.items()]
-    target, fits = fit_target(runs, lambda run: works[run.model], START, "mine")
+    target, fits = fit_target(runs, [*works.values()], START, "mine")
     assert target.name == "mine" and target.host.floor_ms == pytest.approx(2.0, rel=0.1)
     assert [fit.run for fit in fits] == runs
     for fit in fits:

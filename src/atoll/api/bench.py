@@ -174,7 +174,7 @@ class BenchModels:
         if stem not in self._sources:
             if path.exists():
                 self._sources[stem] = load(path)
-            elif stem in {entry.name for entry in networks.names()}:
+            elif stem in {entry.name for entry in networks.entries()}:
                 self._sources[stem] = networks.build(stem)
             else:
                 raise FileMissingError(

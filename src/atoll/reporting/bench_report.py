@@ -47,11 +47,13 @@ class BenchReport(Result):
 
     def answer(self) -> tuple[str, ...]:
         """Per model what the most devices gain."""
-        best = [(item.model, max(item.results, key=lambda each: each.per_second)) for item in self.models]
+        best = [
+            (item.model, item.results[0], max(item.results, key=lambda each: each.per_second)) for item in self.models
+        ]
         return tuple(
             f"{model}: {result.per_second:.1f} inferences per second on {result.devices} Edge TPU"
-            f"{'s' * (result.devices != 1)}, {result.speed_up:.2f} times the first number of them."
-            for model, result in best
+            f"{'s' * (result.devices != 1)}, {result.speed_up:.2f} times as many as on {first.devices}."
+            for model, first, result in best
         )
 
     def tables(self) -> tuple[Table, ...]:

@@ -100,7 +100,8 @@ class MeasuredPartitionReport(Result):
     def to_dict(self) -> dict[str, Any]:
         """Every field, with those of the effort beside the others."""
         content = Result.to_dict(self)
-        return {**content, **content.pop("effort")}
+        effort = content.pop("effort")
+        return {**content, **effort}
 
     def answer(self) -> tuple[str, ...]:
         """The slowest segment, and how sure it is that no cuts are better."""
@@ -135,7 +136,7 @@ class MeasuredPartitionReport(Result):
             Column("measured", "number", unit="ms", digits=3),
             Column("modelled", "number", unit="ms", digits=3),
             Column("ratio", "number", digits=2),
-            Column("cut behind it crosses", "name", importance=1),
+            Column("cut behind it crosses", "name"),
         )
         crossing = [", ".join(cut.tensors) for cut in self.cuts]
         rows = [
@@ -190,7 +191,8 @@ class ProfiledPartitionReport(Result):
     def to_dict(self) -> dict[str, Any]:
         """Every field, with those of the effort beside the others."""
         content = Result.to_dict(self)
-        return {**content, **content.pop("effort")}
+        effort = content.pop("effort")
+        return {**content, **effort}
 
     def answer(self) -> tuple[str, ...]:
         """The slowest segment, and what the search gained."""
