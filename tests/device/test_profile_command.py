@@ -54,7 +54,7 @@ def test_what_is_not_compiled_for_it(save: Save, standin: Standin, capsys: pytes
 
 def test_a_package_for_a_newer_runtime(save: Save, standin: Standin, capsys: pytest.CaptureFixture[str]) -> None:
     both = compiled(branched(), [0, 1, 2], payload=package(chip="beagle", runtime=99))
-    code, out, err = profile(capsys, save(Model(both.graphs[:1])), "--device", "pci")
+    code, out, err = profile(capsys, save(Model(both.graphs[:1])), "--device", "pci", command="measure")
     assert code == RuntimeTooOldError.exit_code and out == "" and "99" in err
 
 
@@ -63,6 +63,6 @@ def test_a_device_that_does_not_open(save: Save, standin: Standin, capsys: pytes
     file = save(Model(both.graphs[:1]))
     standin.set(model=str(file), fail="refuse")
     (standin.system.root / "dev/apex_0").unlink()
-    code, out, err = profile(capsys, file, "--device", "pci")
+    code, out, err = profile(capsys, file, "--device", "pci", command="measure")
     assert code == DeviceLostError.exit_code and out == ""
     assert PCI in err and "Traceback" not in err

@@ -47,14 +47,7 @@ class BenchReport(Result):
 
     def answer(self) -> tuple[str, ...]:
         """Per model what the most devices gain."""
-        best = [
-            (item.model, item.results[0], max(item.results, key=lambda each: each.per_second)) for item in self.models
-        ]
-        return tuple(
-            f"{model}: {result.per_second:.1f} inferences per second on {result.devices} Edge TPU"
-            f"{'s' * (result.devices != 1)}, {result.speed_up:.2f} times as many as on {first.devices}."
-            for model, first, result in best
-        )
+        return tuple(map(_gain, self.models))
 
     def tables(self) -> tuple[Table, ...]:
         """A row per model and number of devices."""
@@ -87,6 +80,14 @@ class BenchReport(Result):
     def basis(self) -> tuple[str, ...]:
         """What the times are times of."""
         return (f"Times: {self.times}.",)
+
+
+def _gain(item: BenchedModel) -> str:
+    best = max(item.results, key=lambda each: each.per_second)
+    return (
+        f"{item.model}: {best.per_second:.1f} inferences per second on {best.devices} Edge TPU"
+        f"{'s' * (best.devices != 1)}, {best.speed_up:.2f} times as many as on {item.results[0].devices}."
+    )
 
 
 def latencies_text(results: Sequence[Throughput]) -> str:
