@@ -1,4 +1,4 @@
-"""A graph, its mapped regions and where their parameters are → :class:`Demand`: all that a target must price."""
+"""A graph, its mapped regions and where their parameters are → :class:`Demand`: all that its time depends on."""
 
 from __future__ import annotations
 

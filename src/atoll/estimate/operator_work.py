@@ -1,4 +1,7 @@
-"""One operator of a graph → :class:`OperatorWork`: what it asks of the chip, independent of clock, bus and host."""
+"""One operator of a graph → :class:`OperatorWork`: what it asks of the chip, independent of clock, bus and host.
+
+The formulas for cycles are those of ../shared/facts/timing.md, spelled out in docs/timing.md ("What is added up").
+"""
 
 from __future__ import annotations
 
