@@ -67,7 +67,7 @@ def measured(atoll: Run, *arguments: object) -> dict[str, Any]:
     result = atoll("partition", *arguments, "--measure", "--json", "--quiet")
     assert result.code == 0 and result.err == "", result.err
     content: dict[str, Any] = json.loads(result.out)
-    assert content["schema"] == "atoll.partition_measured/1"
+    assert content["schema"] == "atoll.partition/2"
     return content
 
 
@@ -87,8 +87,11 @@ def compilations(path: Path) -> list[str]:
 def test_measured_by_the_timing_model_it_finds_what_the_model_says(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
     report = measured(atoll, mobilenet, "--tpus", 3, "--tolerance", 0.01, "-o", tmp_path / "p.json")
     plan = json.loads(atoll("partition", mobilenet, "--tpus", 3, "--json").out)
-    assert report["proven"] and report["bottleneck_ms"] <= max(s["ms"] for s in plan["segments"]) * 1.0001
-    for segment in report["segments"]:
+    assert (
+        report["measured"]["proven"]
+        and report["measured"]["bottleneck_ms"] <= max(s["ms"] for s in plan["segments"]) * 1.0001
+    )
+    for segment in found["segments"]:
         assert segment["measured_ms"] == pytest.approx(segment["modelled_ms"])
     file = read_partition(tmp_path / "p.json", toolchain.load(mobilenet).main)
     bounds = [(s.operators[0], s.operators[-1] + 1) for s in file.partition.segments]
@@ -102,7 +105,8 @@ def test_every_device_is_used_if_that_is_asked_for(atoll: Run, mobilenet: Path) 
 def test_a_second_run_measures_nothing(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
     first = measured(atoll, mobilenet, "--tpus", 3, "--store", tmp_path / "m.json")
     second = measured(atoll, mobilenet, "--tpus", 3, "--store", tmp_path / "m.json")
-    assert first["measured"] == first["asked"] > 0 and second["measured"] == 0
+    effort, again = (report["measured"]["effort"] for report in (first, second))
+    assert effort["measured"] == effort["asked"] > 0 and again["measured"] == 0
     assert second["segments"] == first["segments"] and not (tmp_path / "cache").exists()
 
 
@@ -131,7 +135,7 @@ def test_a_budget_that_is_spent_is_said(atoll: Run, mobilenet: Path, tmp_path: P
     """With a compiler that maps nothing, so that the model is wrong and four measurements prove nothing."""
     arguments = (mobilenet, "--tpus", 4, "--exactly", "--compiler", compiler(tmp_path), "--budget", 1e-9)
     report = measured(atoll, *arguments)
-    assert not report["proven"] and 4 <= report["measured"] <= 8
+    assert not report["measured"]["proven"] and 4 <= report["measured"]["effort"]["measured"] <= 8
     result = atoll("partition", *arguments, "--measure")
     text = " ".join(result.out.split())
     assert result.code == 0 and "not proven" in text and "--budget" in text
@@ -163,7 +167,7 @@ def test_a_real_device_comes_first_and_needs_the_vendors_compiler(
     assert [*devices_to_measure(None, ["pci"])] == [*devices_to_measure("model")] == []
     result = atoll("partition", mobilenet, "--tpus", 2, "--measure")
     assert result.code == CompilerMissingError.exit_code and "--device model" in result.err
-    assert measured(atoll, mobilenet, "--tpus", 2, "--device", "model")["proven"]
+    assert measured(atoll, mobilenet, "--tpus", 2, "--device", "model")["measured"]["proven"]
 
 
 @pytest.mark.parametrize(

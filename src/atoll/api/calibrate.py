@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from atoll.api.measure import leased_device, measured_report, require_inferences, run_on
-from atoll.api.workloads import modelled_host, workloads_of
+from atoll.api.workloads import workloads_of
 from atoll.device import EdgeTpu
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 from atoll.errors import UsageError
 from atoll.estimate.measured_runs import MeasuredRun, fit_target, read_runs
 from atoll.files import write_file
-from atoll.hardware.host import Target, dump_target
+from atoll.hardware.host import Target, dump_target, host_of
 from atoll.model.load import load
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.calibration_report import CalibratedRun, CalibrationReport
@@ -23,7 +23,7 @@ def calibrate(
     *,
     output: str | Path,
     bus: str | None = None,
-    target: str | Path | None = None,
+    target: Target | str | Path | None = None,
     device: str | None = None,
     inferences: int = 100,
     wait: float | None = None,
@@ -53,11 +53,11 @@ def calibrate(
     if Path(output).suffix != ".toml":
         raise UsageError(f"{output} would not be recognised as a target", "Name it FILE.toml.")
     require_inferences(inferences)
-    start = modelled_host(bus, target)
+    start = host_of(bus, target)
     found = read_runs(runs, may_lack_times=device is not None)
     if device is not None:
         with leased_device(device, wait, on_message) as leased:
-            start = modelled_host(bus, target, leased.bus)
+            start = host_of(bus if bus or target else leased.bus, target)
             found = tuple(
                 run if run.ms else _measured_run(leased, run, start, inferences, on_progress) for run in found
             )

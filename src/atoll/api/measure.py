@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atoll.api.timed_run import Spans, timed_run
-from atoll.api.workloads import compiled_file, modelled_host, workloads_of
+from atoll.api.workloads import compiled_file, workloads_of
 from atoll.device import EdgeTpu, inventory, lease
 from atoll.device.leasing.lease import patience
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
@@ -16,7 +16,7 @@ from atoll.errors import DeviceError, UsageError
 from atoll.estimate import timing_of
 from atoll.estimate.latency import latency_function
 from atoll.estimate.workload import Workload
-from atoll.hardware.host import Target
+from atoll.hardware.host import Target, host_of
 from atoll.model import is_compiled
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
@@ -33,7 +33,7 @@ def measure(
     *,
     device: str | None = None,
     inferences: int = 100,
-    target: str | Path | None = None,
+    target: Target | str | Path | None = None,
     clock: str | None = None,
     original: ModelLike | None = None,
     wait: float | None = None,
@@ -71,11 +71,11 @@ def measure(
     require_clock(clock)
     require_inferences(inferences)
     if target is not None:
-        modelled_host(None, target)  # what is wrong with it is told before anything is compiled or leased
+        host_of(None, target)  # what is wrong with it is told before anything is compiled or leased
     loaded = load(model)
     work, why = _workload(loaded, original, any(found.virtual for found in inventory.fitting(device)))
     with leased_device(device, wait, on_message) as leased:
-        host = modelled_host(None, target, leased.bus)
+        host = host_of(None if target else leased.bus, target)
         spans = run_on(leased, loaded, work, host, inferences, clock, original, on_progress)
     if trace is not None:
         write_trace(trace, measured_slices(spans, leased))

@@ -1,97 +1,77 @@
-"""``atoll partition --measure``: a model, a compiler and one device → cuts that are best as measured."""
+"""``atoll.partition(..., measure=True)``: a model, a compiler and one device → cuts that are best as measured."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atoll.api.inference_timers import ModelTimer
+from atoll.api.partition_outcome import Chosen, outcome
 from atoll.api.segment_compilers import choose_compiler
 from atoll.api.segment_measurer import SegmentMeasurer, devices_to_measure, segment_measurer
-from atoll.api.workloads import modelled_host
-from atoll.hardware.buses import BUSES
-from atoll.model.load import ModelLike, load
-from atoll.model.subgraph import boundary
-from atoll.partitioning import Failure, Refined, partition_at, refined_cuts, write_partition
+from atoll.hardware.host import Target, host_of
+from atoll.model.graph import Model
+from atoll.partitioning import Failure, Piece, Profiled, Refined, partition_at, refined_cuts, write_partition
 from atoll.partitioning.best_cuts import cut_places
+from atoll.partitioning.fleet_costs import FleetCosts
 from atoll.partitioning.measured.store import Measured
 from atoll.partitioning.segment_costs import SegmentCosts
-from atoll.products.progress import OnMessage, OnProgress, ignore
-from atoll.reporting.measured_partition_report import (
-    FailedSegment,
-    MeasuredCut,
-    MeasuredPartitionReport,
-    MeasuredSegment,
-    MeasuringEffort,
-)
-from atoll.support import require_compilable
+from atoll.products.progress import OnMessage, OnProgress
+from atoll.reporting.measured_search import FailedSegment, MeasuredSearch, MeasuringEffort, SegmentTimes
+from atoll.reporting.partition_report import PartitionReport
 
+TOLERANCE = 2.0
+"""Percent, where nobody says."""
+TIMEOUT = 180
+"""Seconds for a segment's compilation, where nobody says."""
 _Seconds = Callable[[int, int], float]
 
 
-def partition_measured(
-    model: ModelLike,
-    *,
+@dataclass(frozen=True, slots=True)
+class MeasuringRequest:
+    """What :func:`atoll.partition` is asked for that only matters where segments are measured; None: the default."""
+
+    device: str | None
+    budget: float | None
+    tolerance: float | None
+    compiler: str | None
+    timeout: int | None
+    store: str | Path | None
+
+
+def measured_partition(
+    model: Model,
     tpus: int,
-    exactly: bool = False,
-    bus: str | None = None,
-    target: str | Path | None = None,
-    device: str | None = None,
-    budget: float | None = None,
-    tolerance: float = 2.0,
-    compiler: str | None = None,
-    timeout: int = 180,
-    store: str | Path | None = None,
-    output: str | Path | None = None,
-    on_progress: OnProgress = ignore,
-    on_message: OnMessage = ignore,
-) -> MeasuredPartitionReport:
-    """Find the cuts whose slowest segment is the quickest, by compiling and measuring segments on one device.
+    exactly: bool,
+    where: tuple[str | None, Target | str | Path | None, str | Path | None],
+    request: MeasuringRequest,
+    on_progress: OnProgress,
+    on_message: OnMessage,
+) -> PartitionReport:
+    """The cuts whose slowest segment is the quickest, by compiling and measuring segments on one device.
 
     The timing model says which segments to look at; what was measured is kept, so that a search that was cut short
-    goes on where it ended.
-
-    Args:
-        model: A model, or the path of a ``.tflite`` file, not compiled.
-        tpus: At most so many segments.
-        exactly: Make as many segments as ``tpus``, even where fewer would do.
-        bus: The bus of the host that the timing model takes: ``pcie``, ``usb3`` or ``usb2``; None: the device's.
-        target: The host that the timing model takes, instead of ``bus``.
-        device: ``usb``, ``pci:0``, a path, or ``model``: the timing model itself; None: a real one if there is one,
-            else ``model``.
-        budget: Minutes to measure; one complete way to cut is measured in any case. None: as long as it takes.
-        tolerance: Measure until the cuts are proven to be within so many percent of the best.
-        compiler: The path of any executable with the vendor's command line; None: the vendor's for a real device,
-            else atoll's.
-        timeout: Seconds that ``compiler`` may take for one segment.
-        store: The file where measurements are kept; None: ``~/.cache/atoll/measurements.json``.
-        output: Where to write the partition (JSON).
-        on_progress: Told of each segment that was measured.
-        on_message: Told what is waited for, and where measurements are when the search is interrupted.
-
-    Raises:
-        FileAccessError, InvalidModelError, UnsupportedModelError: The model cannot be read or compiled.
-        UsageError: Arguments that contradict each other or name a host that does not exist.
-        PartitionError: The model cannot be cut like that, or nothing that was tried could be compiled and measured.
-        CompilerMissingError, CompilerInvalidError: There is no such compiler.
-        DeviceError: There is no such device, or it failed; what was measured is kept.
+    goes on where it ended. ``where`` are bus, target and output; the arguments, and what is raised, are those of
+    :func:`atoll.partition`.
     """
-    devices = devices_to_measure(device)
+    bus, target, output = where
+    devices = devices_to_measure(request.device)
     if devices and not bus and not target:
-        bus = devices[0].bus if devices[0].bus in BUSES else None
-    host = modelled_host(bus, target)
-    whole = load(model)
-    require_compilable(whole)
-    positions = cut_places(whole.main, tpus if exactly else 1)
+        bus = devices[0].bus
+    graph, host = model.main, host_of(bus, target)
+    positions = cut_places(graph, tpus if exactly else 1)
     segments = min(tpus, len(positions) - 1)
-    costs = SegmentCosts(whole.main, host)
-    chosen = choose_compiler(compiler, devices, timeout)
+    fleet = FleetCosts.of(graph, {"any": host})
+    costs = fleet.first
+    compiler = choose_compiler(request.compiler, devices, request.timeout or TIMEOUT)
+    tolerance = (TOLERANCE if request.tolerance is None else request.tolerance) / 100
+    begin, budget = time.monotonic(), request.budget
     with segment_measurer(
-        whole, chosen, devices, host, store, segments, on_progress=on_progress, on_message=on_message
+        model, compiler, devices, host, request.store, segments, on_progress=on_progress, on_message=on_message
     ) as measurer:
-        begin = time.monotonic()
         modelled, measured = in_pipeline(costs, measurer, segments)
         found = refined_cuts(
             positions,
@@ -100,37 +80,42 @@ def partition_measured(
             measured,
             segments,
             at_least=segments if exactly else 1,
-            tolerance=tolerance / 100,
+            tolerance=tolerance,
             is_over=lambda _calls: budget is not None and time.monotonic() > begin + budget * 60,
         )
-        minutes = (time.monotonic() - begin) / 60
-    if output is not None:
-        strategy = f"best as measured, {measurer.timer.name}"
-        write_partition(output, costs.graph, partition_at(costs.graph, found.cuts, strategy))
-    pieces = list(itertools.pairwise([0, *found.cuts, positions[-1]]))
-    return MeasuredPartitionReport(
-        model=whole.path,
-        target=host.name,
-        cuts=_cuts(costs, found.cuts),
-        segments=_segments(pieces, found, modelled),
+    bounds = list(itertools.pairwise([0, *found.cuts, positions[-1]]))
+    pieces = [Piece(tuple(range(*each)), "any", 1, seconds) for each, seconds in zip(bounds, found.seconds)]
+    partition = partition_at(graph, found.cuts, f"best as measured, {measurer.timer.name}")
+    chosen = Chosen(partition, tuple(pieces), tuple(positions), None, tpus, 1)
+    search = MeasuredSearch(
+        segments=tuple(SegmentTimes(s * 1e3, modelled(*each) * 1e3) for each, s in zip(bounds, found.seconds)),
         stage_ms=host.host.stage_ms if len(pieces) > 1 else 0.0,
         bottleneck_ms=found.bottleneck * 1e3,
         lower_bound_ms=found.lower_bound * 1e3,
         proven=found.proven,
-        tolerance=tolerance / 100,
-        effort=effort_of(measurer, found.measurements, found.failures),
-        tpus=tpus,
-        places_to_cut=len(positions) - 2,
+        tolerance=tolerance,
         budget_minutes=budget,
-        minutes=minutes,
-        file=None if output is None else f"{output}",
+        minutes=(time.monotonic() - begin) / 60,
+        effort=effort_of(measurer, found),
     )
+    if output is not None:
+        write_partition(output, graph, partition)
+    report = outcome(model.path, fleet, chosen, None if output is None else f"{output}")
+    return replace(report, objective="throughput", measured=search, accuracy=None, how=_basis(search, host))
 
 
-def effort_of(measurer: SegmentMeasurer, asked: int, failures: dict[tuple[int, int], Failure]) -> MeasuringEffort:
-    """What a search that asked for so many segments took."""
-    failed = tuple(FailedSegment(operators, failure.reason) for operators, failure in sorted(failures.items()))
-    return MeasuringEffort(measurer.timer.times, asked, len(measurer.fresh), measurer.compiler.identity, failed)
+def _basis(search: MeasuredSearch, host: Target) -> tuple[str, ...]:
+    """What the times are times of."""
+    staging = f"Each includes {search.stage_ms:.3f} ms of the host's work for a stage (profile {host.name})."
+    return (*([staging] if search.stage_ms else []), *search.effort.sentences())
+
+
+def effort_of(measurer: SegmentMeasurer, found: Refined | Profiled) -> MeasuringEffort:
+    """What a search took."""
+    failed = tuple(FailedSegment(operators, failure.reason) for operators, failure in sorted(found.failures.items()))
+    return MeasuringEffort(
+        measurer.timer.times, found.measurements, len(measurer.fresh), measurer.compiler.identity, failed
+    )
 
 
 def in_pipeline(
@@ -152,16 +137,3 @@ def in_pipeline(
         return found if isinstance(found, Failure) or (start, end) == whole else found + added
 
     return modelled, measured
-
-
-def _cuts(costs: SegmentCosts, places: Sequence[int]) -> tuple[MeasuredCut, ...]:
-    graph = costs.graph
-    return tuple(
-        MeasuredCut(place, tuple(graph.tensors[i].name for i in boundary(graph, range(place))[1])) for place in places
-    )
-
-
-def _segments(pieces: Sequence[tuple[int, int]], found: Refined, modelled: _Seconds) -> tuple[MeasuredSegment, ...]:
-    return tuple(
-        MeasuredSegment(piece, seconds * 1e3, modelled(*piece) * 1e3) for piece, seconds in zip(pieces, found.seconds)
-    )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from atoll.api.partition_measured import effort_of
+from atoll.api.partition_measured import TIMEOUT, effort_of
 from atoll.api.segment_compilers import choose_compiler
 from atoll.api.segment_measurer import SegmentMeasurer, devices_to_measure, segment_measurer
 from atoll.errors import UsageError
@@ -17,7 +17,7 @@ from atoll.model.load import ModelLike, load
 from atoll.partitioning import equal_parameters, profiled_cuts
 from atoll.partitioning.best_cuts import cut_places
 from atoll.products.progress import OnMessage, OnProgress, ignore
-from atoll.reporting.measured_partition_report import ProfiledPartitionReport, ProfiledSegment
+from atoll.reporting.profiled_partition_report import ProfiledPartitionReport, ProfiledSegment
 from atoll.support import require_compilable
 
 DEVICE_TYPES = {"any": ("pci", "usb"), "pcionly": ("pci",), "usbonly": ("usb",)}
@@ -37,7 +37,7 @@ def partition_with_profiling(
     device: str | None = None,
     target: str | Path | None = None,
     compiler: str | None = None,
-    timeout: int = 180,
+    timeout: int | None = None,
     threshold_ns: int = 1_000_000,
     lower_ns: int | None = None,
     upper_ns: int | None = None,
@@ -59,7 +59,7 @@ def partition_with_profiling(
         device: As of :func:`atoll.partition`: ``usb``, ``pci:0``, a path, or ``model``.
         target: The host of the timing model; None: ``x86-pcie``, or ``desktop-usb3`` for ``usbonly``.
         compiler: The path of any executable with the vendor's command line; None: as of :func:`atoll.partition`.
-        timeout: Seconds that ``compiler`` may take for one segment.
+        timeout: Seconds that ``compiler`` may take for one segment; None: 180.
         threshold_ns: Stop when the upper and the lower bound of the latency differ by no more ns.
         lower_ns: The lower bound to begin with, in ns; None: that of the start's fastest segment.
         upper_ns: The upper bound to begin with, in ns; None: that of the start's slowest segment.
@@ -82,7 +82,7 @@ def partition_with_profiling(
     require_compilable(whole)
     positions = cut_places(whole.main, segments)
     devices = devices_to_measure(device, DEVICE_TYPES[device_type])
-    chosen = choose_compiler(compiler, devices, timeout, delegate_step)
+    chosen = choose_compiler(compiler, devices, timeout or TIMEOUT, delegate_step)
     host = load_target(target or _HOSTS[device_type])
     with segment_measurer(
         whole, chosen, devices, host, store, segments,
@@ -99,7 +99,7 @@ def partition_with_profiling(
         )
         pieces = list(itertools.pairwise([0, *found.cuts, positions[-1]]))
         files = _write(measurer, pieces, Path(whole.path).name.removesuffix(".tflite"), output)
-        effort = effort_of(measurer, found.measurements, found.failures)
+        effort = effort_of(measurer, found)
     slowest_start = max(found.start)
     return ProfiledPartitionReport(
         model=whole.path,

@@ -16,14 +16,14 @@ from atoll.api.measure import (
     require_inferences,
     run_on,
 )
-from atoll.api.workloads import modelled_host, workloads_of
+from atoll.api.workloads import workloads_of
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 from atoll.errors import DeviceError, UsageError
 from atoll.estimate import MAX_CLOCK_MHZ, pipeline_timing, simulate, timing_of
 from atoll.estimate.accuracy import held_out_error, source_sentences
 from atoll.estimate.workload import Workload
 from atoll.files import write_file
-from atoll.hardware.host import Target
+from atoll.hardware.host import Target, host_of
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
 from atoll.products.progress import OnMessage, OnProgress, ignore
@@ -45,7 +45,7 @@ def profile(
     model: ModelLike,
     *,
     bus: str | None = None,
-    target: str | Path | None = None,
+    target: Target | str | Path | None = None,
     tpus: int = 1,
     clock: str | None = None,
     original: ModelLike | None = None,
@@ -91,7 +91,7 @@ def profile(
     """
     _require_consistent(bus, target, tpus, device)
     require_clock(clock)
-    host = modelled_host(bus, target)
+    host = host_of(bus, target)
     loaded = load(model)
     if device is None:
         works = workloads_of(loaded, original, tpus)
@@ -100,7 +100,7 @@ def profile(
         require_inferences(inferences)
         work = _workload_for_device(loaded, original)
         with leased_device(device, wait, on_message) as leased:
-            host = modelled_host(None, target, leased.bus)
+            host = host_of(None if target else leased.bus, target)
             report, slices = _profile(loaded.path, [work], host, clock, measure_cpu, on_progress)
             spans = run_on(leased, loaded, work, host, inferences, clock, original, on_progress)
         first_ms = report.latency_ms + report.segments[0].load_ms
@@ -114,7 +114,7 @@ def profile(
     return report
 
 
-def _require_consistent(bus: str | None, target: str | Path | None, tpus: int, device: str | None) -> None:
+def _require_consistent(bus: str | None, target: Target | str | Path | None, tpus: int, device: str | None) -> None:
     if bus and target:
         raise UsageError("--bus and --target both name a host", "Leave one of the two out.")
     if tpus < 1:

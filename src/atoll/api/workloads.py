@@ -10,23 +10,10 @@ from pathlib import Path
 from atoll import toolchain
 from atoll.errors import UsageError
 from atoll.estimate.workload import Workload, workload
-from atoll.hardware.buses import BUSES, DEFAULT_BUS
-from atoll.hardware.host import Target, load_target
 from atoll.model import is_compiled
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike
 from atoll.model.tflite import write_model
-
-
-def modelled_host(bus: str | None, target: str | Path | None, default: str = DEFAULT_BUS) -> Target:
-    """The host that ``bus`` or ``target`` names, else the one that stands for the bus ``default``.
-
-    Raises:
-        UsageError: both name a host, or there is no such one.
-    """
-    if bus and target:
-        raise UsageError("--bus and --target both name a host", "Leave one of the two out.")
-    return load_target(target or BUSES[bus or default].host)
 
 
 def workloads_of(model: Model, original: ModelLike | None = None, tpus: int = 1) -> list[Workload]:

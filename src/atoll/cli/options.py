@@ -172,9 +172,7 @@ timeout_option = click.option(
     "--timeout",
     metavar="S",
     type=click.IntRange(1, 10**6),
-    default=180,
-    show_default=True,
-    help="Seconds that the compiler may take for one segment.",
+    help="Seconds that the compiler may take for one segment.  [default: 180]",
 )
 
 
