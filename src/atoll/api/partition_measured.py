@@ -64,8 +64,7 @@ def measured_partition(
     graph, host = model.main, host_of(bus, target)
     positions = cut_places(graph, tpus if exactly else 1)
     segments = min(tpus, len(positions) - 1)
-    fleet = FleetCosts.of(graph, {"any": host})
-    costs = fleet.first
+    costs = SegmentCosts(graph, host)
     compiler = choose_compiler(request.compiler, devices, request.timeout or TIMEOUT)
     tolerance = (TOLERANCE if request.tolerance is None else request.tolerance) / 100
     begin, budget = time.monotonic(), request.budget
@@ -100,7 +99,7 @@ def measured_partition(
     )
     if output is not None:
         write_partition(output, graph, partition)
-    report = outcome(model.path, fleet, chosen, None if output is None else f"{output}")
+    report = outcome(model.path, FleetCosts({"any": costs}), chosen, None if output is None else f"{output}")
     return replace(report, objective="throughput", measured=search, accuracy=None, how=_basis(search, host))
 
 
