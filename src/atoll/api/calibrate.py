@@ -41,7 +41,7 @@ def calibrate(
         target: The host to start from, instead of ``bus``: one of the package by name, or a ``.toml`` file.
         device: Where runs without ``ms`` are measured; None: all have it.
         inferences: How many to measure, after the first.
-        wait: Seconds to wait for a busy ``device``; None: as ``ATOLL_LEASE_TIMEOUT`` says, else not at all.
+        wait: Seconds to wait for a busy ``device``; None: as ``ATOLL_LEASE_TIMEOUT`` says, else for ever.
         on_progress: Told what is being measured.
         on_message: Told what is waited for.
 

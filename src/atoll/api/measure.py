@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from atoll.api.timed_run import Spans, timed_run
 from atoll.api.workloads import compiled_file, workloads_of
 from atoll.device import EdgeTpu, inventory, lease
-from atoll.device.leasing.lease import patience
+from atoll.device.leasing.lease import PATIENCE_VARIABLE, patience
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 from atoll.errors import DeviceError, UsageError
 from atoll.estimate import timing_of
@@ -54,7 +55,7 @@ def measure(
             measured host of the device's bus.
         clock: ``max``, ``standard`` or ``reduced`` (500, 250, 125 MHz); None: as the device is set.
         original: The uncompiled model of a vendor-compiled file.
-        wait: Seconds to wait for a busy device; None: as ``ATOLL_LEASE_TIMEOUT`` says, else not at all.
+        wait: Seconds to wait for a busy device; None: as ``ATOLL_LEASE_TIMEOUT`` says, else for ever.
         trace: Where to write the measured inferences, for ui.perfetto.dev.
         on_progress: Told how many inferences are done.
         on_message: Told what is waited for.
@@ -99,8 +100,9 @@ def require_inferences(inferences: int) -> None:
 def leased_device(device: str | None, wait: float | None, on_message: OnMessage) -> Iterator[EdgeTpu]:
     """A device that is meant, for this process alone until the block ends."""
     candidates = inventory.fitting(device)
-    timeout = patience() if wait is None else wait
-    with lease(1, devices=candidates, timeout=timeout, on_wait=on_message) as (leased,):
+    if wait is None and PATIENCE_VARIABLE in os.environ:
+        wait = patience()
+    with lease(1, devices=candidates, timeout=wait, on_wait=on_message) as (leased,):
         yield leased
 
 

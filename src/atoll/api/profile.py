@@ -73,7 +73,7 @@ def profile(
         measure_cpu: Run the operators that stay on the CPU here, instead of estimating their times.
         device: Measure on it too, as :func:`atoll.measure` does: ``usb``, ``pci:1``, ``:2``, or a path.
         inferences: How many to measure on ``device``, after the first.
-        wait: Seconds to wait for a busy ``device``; None: as ``ATOLL_LEASE_TIMEOUT`` says, else not at all.
+        wait: Seconds to wait for a busy ``device``; None: as ``ATOLL_LEASE_TIMEOUT`` says, else for ever.
         csv: Where to write a row per operator, or with ``device`` what was measured, as comma-separated values.
         trace: Where to write the first inferences of a simulated run, and the measured ones, for ui.perfetto.dev.
         on_progress: Told what is being measured.
