@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from timing_data import Case, cases
 
-from atoll.estimate import pipeline_timing, price
-from atoll.estimate.calibration import Vector, least_squares, number, with_numbers
+from atoll.estimate import pipeline_timing, timing_of
+from atoll.estimate.calibration import Vector, least_squares, number_of, with_numbers
 from atoll.hardware import host
 from atoll.hardware.host import Target, profile, profile_names
 
@@ -70,8 +70,8 @@ def predicted(case: Case, target: Target) -> float:
     if case.old_compiler:
         target = with_numbers(target, {"instructions.softmax_class": 0.0})
     if case.tpus == 1:
-        return price(case.candidates[0][0], target).total_ms
-    return min(pipeline_timing([price(d, target) for d in cut], target).interval_ms for cut in case.candidates)
+        return timing_of(case.candidates[0][0], target).total_ms
+    return min(pipeline_timing([timing_of(d, target) for d in cut], target).interval_ms for cut in case.candidates)
 
 
 def robust(r: Vector, width: float = 0.1) -> Vector:
@@ -85,7 +85,7 @@ def fit(
 ) -> dict[str, Target]:
     """``targets`` with the numbers of ``starts``, the same for all of ``names``, fitted to the cases."""
     names, keys = tuple(names), tuple(starts)
-    now = np.log([number(targets[names[0]], key) for key in keys])
+    now = np.log([number_of(targets[names[0]], key) for key in keys])
     start = np.log(list(starts.values()))
     sizes: dict[tuple[str, str, int], int] = {}
     for case in chosen:
@@ -126,7 +126,7 @@ def write_profiles(targets: Mapping[str, Target]) -> None:
         text = path.read_text()
         for key in keys:
             pattern = rf"(?m)^({key.split('.')[1]} = \{{ value = )[^,]+"
-            text, count = re.subn(pattern, rf"\g<1>{float(f'{number(target, key):.4g}')}", text)
+            text, count = re.subn(pattern, rf"\g<1>{float(f'{number_of(target, key):.4g}')}", text)
             assert count == 1, (name, key)
         path.write_text(text)
 

@@ -14,7 +14,7 @@ import timing_networks as nets
 
 from atoll.compiler.memory import model_parameters, plan_memory
 from atoll.compiler.parameters import ParameterSize, parameter_size
-from atoll.estimate import Demand, ParameterUse, demand
+from atoll.estimate import Demand, ParameterUse, demand_of
 from atoll.hardware.generations import DEFAULT, Generation, generation
 from atoll.model.graph import Graph
 from atoll.model.subgraph import boundary
@@ -125,7 +125,7 @@ def whole(graph: Graph, capacity_bytes: float | None, compiler: Generation = DEF
         i: ParameterUse(cached=size.nbytes) if i in cached else ParameterUse(streamed=size.nbytes)
         for i, size in sizes.items()
     }
-    return demand(graph, (region,), uses)
+    return demand_of(graph, (region,), uses)
 
 
 def segment(graph: Graph, operators: Sequence[int], capacity_bytes: float | None) -> Demand:

@@ -3,7 +3,7 @@
     python benchmarks/timing_speed.py [--quick]
 
 - The model: what one inference of a network of 500 operators takes, from its graph (``time_model``), and again when
-  what it asks of a device is known already (``price``), as in a search that tries cuts and hosts. Aim: under 50 ms.
+  what it asks of a device is known already (``timing_of``), as in a search that tries cuts and hosts. Aim: under 50 ms.
 - The simulation: a million inferences through 8 stages, of the pipelines below and of random ones with replicas and
   arrivals on a schedule, of which the slowest counts. Aim: under 5 s. (States that come back are skipped, so that a
   random pipeline takes longest.)
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atoll.estimate import ParameterUse, PipelineStage, demand, price, simulate, time_model
+from atoll.estimate import ParameterUse, PipelineStage, demand_of, simulate, time_model, timing_of
 from atoll.hardware.host import load_target
 from atoll.model import Buffer, DType, Graph, Operator, Quantization, Tensor
 
@@ -38,13 +38,13 @@ def main() -> None:
     target = load_target("x86-pcie")
     region = [range(OPERATORS)]
     uses = {i: ParameterUse(cached=4096) for i in range(OPERATORS)}
-    wanted = demand(graph, region, uses)
+    wanted = demand_of(graph, region, uses)
     repeats = 3 if quick else 20
     simulations = [best(random_simulation(seed), 1) for seed in range(4 if quick else PIPELINES)]
     result = {
         "operators": OPERATORS,
         "model": best(lambda: time_model(graph, region, uses, target), repeats),
-        "price_again": best(lambda: price(wanted, target), repeats),
+        "price_again": best(lambda: timing_of(wanted, target), repeats),
         "stages": STAGES,
         "inferences": INFERENCES,
         "pipelines": len(simulations),

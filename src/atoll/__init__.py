@@ -10,13 +10,16 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING without importing typing, which ta
 if TYPE_CHECKING:
     from typing import Any
 
+    from atoll.api.calibrate import calibrate
     from atoll.api.check import check
     from atoll.api.classify import classify
     from atoll.api.compile import compile  # noqa: A004 - the command's name
     from atoll.api.inspect import inspect
     from atoll.api.learn import learn
+    from atoll.api.measure import measure
     from atoll.api.partition import partition
     from atoll.api.plan import plan
+    from atoll.api.profile import profile
     from atoll.api.zoo import zoo
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
@@ -29,6 +32,7 @@ __all__ = [
     "StageStats",
     "VirtualEdgeTpu",
     "__version__",
+    "calibrate",
     "check",
     "classify",
     "compile",
@@ -37,8 +41,10 @@ __all__ = [
     "lease",
     "list_edge_tpus",
     "make_interpreter",
+    "measure",
     "partition",
     "plan",
+    "profile",
     "read_model",
     "write_model",
     "zoo",
@@ -49,6 +55,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "StageStats": "pipeline",
     "VirtualEdgeTpu": "device",
+    "calibrate": "api.calibrate",
     "check": "api.check",
     "classify": "api.classify",
     "compile": "api.compile",
@@ -57,8 +64,10 @@ _HOMES = {
     "lease": "device",
     "list_edge_tpus": "device",
     "make_interpreter": "device",
+    "measure": "api.measure",
     "partition": "api.partition",
     "plan": "api.plan",
+    "profile": "api.profile",
     "read_model": "model.tflite",
     "write_model": "model.tflite",
     "zoo": "api.zoo",

@@ -66,11 +66,11 @@ def test_compiled_segments_are_taken_as_they_are(work: Path, capsys: pytest.Capt
 def test_side_by_side_runs_every_request_once(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atoll.api import benching
+    from atoll.api import bench
 
     seen: list[int] = []
-    original = benching.side_by_side
-    monkeypatch.setattr(benching, "side_by_side", lambda *a: original(*a[:3], seen.append))
+    original = bench.side_by_side
+    monkeypatch.setattr(bench, "side_by_side", lambda *a: original(*a[:3], seen.append))
     found = report(capsys, MULTIPLE, "--test_data_dir", ".", "--model_list", "net.tflite", "--num_requests=10")
     assert [r["devices"] for r in results(found)] == [1, 2, 3]
     assert sorted(seen) == sorted([*range(1, 11)] * 3)

@@ -32,8 +32,8 @@ def test_the_table_shows_operators_parts_and_the_error(atoll: Run, branched_file
     assert [row[:4] for row in rows] == [
         [f"#{n}", kind, "Edge", "TPU"] for n, kind in enumerate(["CONV_2D"] * 3 + ["ADD"] * 2 + ["CONV_2D"])
     ]
-    for words in ("bar:", "ms per inference on x86-pcie", "held out from the fit", "no Edge TPU was used"):
-        assert words in result.out
+    for words in ("bound by", "ms per inference on x86-pcie", "held out from the fit", "no Edge TPU was used"):
+        assert words in " ".join(result.out.split())
 
 
 def test_a_slower_bus_and_a_slower_clock_take_longer(atoll: Run, chain_file: Path) -> None:
@@ -45,11 +45,12 @@ def test_a_slower_bus_and_a_slower_clock_take_longer(atoll: Run, chain_file: Pat
     assert reduced["segments"][0]["compute_ms"] == pytest.approx(4 * pcie["segments"][0]["compute_ms"])
 
 
-def test_segments_make_a_pipeline(atoll: Run, chain_file: Path) -> None:
+def test_segments_make_a_pipeline(atoll: Run, chain_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = profiled(atoll, chain_file, "--tpus", 3)
     assert [item["segment"] for item in report["operators"]] == [0, 0, 1, 1, 2, 2]
     stages = [segment["stage_ms"] for segment in report["segments"]]
     assert report["interval_ms"] >= max(stages) and report["latency_ms"] > sum(stages)
+    monkeypatch.setenv("COLUMNS", "200")  # file names are left out where there is less room
     text = atoll("profile", chain_file, "--tpus", 3).out
     assert "3 x x86-pcie" in text and "chain_segment_2_of_3_edgetpu.tflite" in text
 
@@ -97,7 +98,7 @@ def test_measured_runs_make_a_target_that_can_be_used(
     atoll: Run, chain_file: Path, branched_file: Path, tmp_path: Path
 ) -> None:
     result = calibration(atoll, tmp_path, [chain_file, branched_file], 3.0, "--bus", "usb3")
-    assert (result.code == 0 and "+0." in result.out) or "-0." in result.out
+    assert result.code == 0 and ("+0." in result.out or "-0." in result.out)
     mine = load_target(tmp_path / "my.toml")
     assert mine.name == "my" and mine.chip == profile("desktop-usb3").chip
     before, after = (profiled(atoll, chain_file, "--target", t) for t in ("desktop-usb3", tmp_path / "my.toml"))

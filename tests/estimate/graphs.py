@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atoll.estimate import ParameterUse, Work, work_of
+from atoll.estimate import OperatorWork, ParameterUse, work_of
 from atoll.model.graph import Buffer, DType, Graph, Operator, Tensor
 
 
@@ -67,7 +67,7 @@ def uses(graph: Graph, streamed: Sequence[int] = ()) -> dict[int, ParameterUse]:
     return result
 
 
-def work(builder: Builder) -> Work:
+def work(builder: Builder) -> OperatorWork:
     """That of the last operator."""
     graph = builder.graph()
     return work_of(graph, graph.operators[-1])

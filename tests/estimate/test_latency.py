@@ -12,7 +12,7 @@ import pytest
 from atoll import toolchain
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device.virtual.virtual_device import Invocation
-from atoll.estimate import price
+from atoll.estimate import timing_of
 from atoll.estimate.latency import latency_function, modelled_latency
 from atoll.estimate.workload import Workload, workload
 from atoll.hardware.host import profile
@@ -30,10 +30,10 @@ def file(tmp_path: Path) -> Path:
 
 def test_seconds_of_an_inference_without_the_cpu(file: Path) -> None:
     work = workload(file)
-    timing = price(work.demand, USB2)
+    timing = timing_of(work.demand, USB2)
     assert modelled_latency(file, USB2) == pytest.approx(timing.total_ms / 1e3)
     part = replace(work, regions=((0, 1),))
-    timing = price(part.demand, USB2)
+    timing = timing_of(part.demand, USB2)
     assert timing.cpu_ms > 0
     assert modelled_latency(part, USB2) == pytest.approx((timing.total_ms - timing.cpu_ms) / 1e3)
 
@@ -50,7 +50,7 @@ def test_loading_and_a_slow_link_cost_what_the_bus_says(file: Path) -> None:
     assert plain == modelled_latency(file, USB2)
     loaded = seconds(Invocation("m", "usb2", 10**6, 500.0))
     assert (loaded - plain) * 1e3 == pytest.approx(USB2.bus.load_fixed_ms + 1e3 / USB2.bus.load_mb_s)
-    timing = price(workload(file).demand, USB2)
+    timing = timing_of(workload(file).demand, USB2)
     crossing = sum(r.input_ms + r.instructions_ms + r.output_ms for r in timing.regions)
     slow = seconds(Invocation("m", "usb2", 0, 500.0, link_slowdown=3.0))
     assert (slow - plain) * 1e3 == pytest.approx(2 * crossing)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from atoll import toolchain
 from atoll.errors import FileMissingError, UsageError
-from atoll.estimate import ParameterUse, price
+from atoll.estimate import ParameterUse, timing_of
 from atoll.estimate.calibration import with_numbers
 from atoll.estimate.measured_runs import MeasuredRun, fit_target, read_runs
 from atoll.estimate.workload import Workload, workload
@@ -32,8 +32,8 @@ def big(length: int, streamed: int) -> Workload:
 def test_the_fit_explains_runs_that_the_start_does_not() -> None:
     works = {Path(f"{n}"): big(n, n * 10**6) for n in (1, 3, 9)}
     real = with_numbers(START, {"host.floor_ms": 2.0, "bus.parameters_mb_s": 100.0})
-    runs = [MeasuredRun(path, price(work.demand, real).total_ms) for path, work in works.items()]
-    target, fits = fit_target(runs, lambda run: works[run.model], START, "mine")
+    runs = [MeasuredRun(path, timing_of(work.demand, real).total_ms) for path, work in works.items()]
+    target, fits = fit_target(runs, [*works.values()], START, "mine")
     assert target.name == "mine" and target.host.floor_ms == pytest.approx(2.0, rel=0.1)
     assert [fit.run for fit in fits] == runs
     for fit in fits:

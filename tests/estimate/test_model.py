@@ -10,7 +10,7 @@ from graphs import Builder, chain, convolutions, uses, work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atoll.estimate import ParameterUse, Timing, Unit, time_model
+from atoll.estimate import ChipUnit, ParameterUse, Timing, time_model
 from atoll.hardware.host import Target, profile, profile_names
 from atoll.model.graph import DType, Graph, Operator, Tensor
 
@@ -175,7 +175,7 @@ def test_halving_the_clock_doubles_the_compute_and_nothing_else() -> None:
 
 def test_unknown_operators_are_priced_by_the_bytes_they_move() -> None:
     item = work(Builder(1, 8, 8, 4).add("NO_SUCH_OPERATOR", (1, 8, 8, 4)))
-    assert item.unit is Unit.VECTOR and item.moved_bytes == 512
+    assert item.unit is ChipUnit.VECTOR and item.moved_bytes == 512
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1, 0, 0, 4)])

@@ -25,7 +25,7 @@ LONGEST_S = 0.5
 Values = dict[str, npt.NDArray[Any]]
 
 
-def measure_cpu(work: Workload, seed: int = 0) -> dict[int, float]:
+def cpu_operator_times(work: Workload, seed: int = 0) -> dict[int, float]:
     """Median ms of each operator that stays on the CPU: LiteRT's built-in kernels, one thread, on this machine.
 
     Each runs alone, on the values that it meets when the whole model is given random inputs.

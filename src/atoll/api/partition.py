@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from atoll.api.partition_measured import MeasuringRequest, measured_partition
 from atoll.api.partition_outcome import Chosen, outcome, search_report
 from atoll.errors import PartitionError, UsageError
 from atoll.hardware.buses import ALIASES, mixed_buses
@@ -23,7 +24,7 @@ from atoll.partitioning.memory_limit import parse_memory_limit
 from atoll.partitioning.search.convex import Piece
 from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.partitioning.segment_costs import SegmentCosts
-from atoll.products.progress import OnProgress, ignore
+from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.partition_report import PartitionReport
 from atoll.reporting.plan_report import HELPS
 from atoll.support import require_compilable
@@ -50,11 +51,21 @@ def partition(
     partitioner: Partitioner | None = None,
     output: str | Path | None = None,
     check: str | Path | None = None,
+    measure: bool = False,
+    device: str | None = None,
+    budget: float | None = None,
+    tolerance: float | None = None,
+    compiler: str | None = None,
+    timeout: int | None = None,
+    store: str | Path | None = None,
     on_progress: OnProgress = ignore,
+    on_message: OnMessage = ignore,
 ) -> PartitionReport:
     """Say where to cut a model so that the slowest segment is as quick as can be, and why there.
 
-    The cuts are the best there are under the timing model, along branches too; no Edge TPU is used.
+    The cuts are the best there are under the timing model, along branches too; no Edge TPU is used. With ``measure``
+    segments are compiled and measured on one device, as far as the search needs it, and the cuts are those in execution
+    order that are best as measured.
 
     Args:
         model: A model, or the path of a ``.tflite`` file.
@@ -75,7 +86,17 @@ def partition(
             operators before which to cut.
         output: A ``.json`` file that the partition is written to.
         check: A partition file, edited maybe, that is checked instead: nothing is searched.
-        on_progress: Told what is being searched.
+        measure: Look for the cuts by measuring; of what is above only ``tpus``, ``exactly``, ``bus``, ``target`` and
+            ``output`` go with it, and all that follows goes only with it.
+        device: What segments are measured on: ``usb``, ``pci:0``, a path, or ``model``, the timing model; None: a real
+            one if there is one, else ``model``.
+        budget: Minutes to measure; one complete way to cut is measured in any case. None: as long as it takes.
+        tolerance: Measure until the cuts are proven to be within so many percent of the best; None: 2.
+        compiler: An executable with the vendor's command line; None: the vendor's for a real device, else atoll's.
+        timeout: Seconds that the compiler may take for one segment; None: 180.
+        store: The file where measurements are kept; None: ``~/.cache/atoll/measurements.json``.
+        on_progress: Told what is being searched, and with ``measure`` what each segment takes.
+        on_message: Told what is waited for, and where measurements are when the search is interrupted.
 
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.
@@ -83,21 +104,29 @@ def partition(
         PartitionError: What is asked for cannot be had (it says what can), or ``check`` is no partition of the model.
         UsageError: What is asked for contradicts itself, or a bus, a target or a tensor is not known.
         OutputError: The partition cannot be written.
+        CompilerMissingError, CompilerInvalidError: There is no such compiler (``measure``).
+        DeviceError: There is no such device, or it failed; what was measured is kept (``measure``).
 
     >>> report = atoll.partition("inception_v3.tflite", tpus=4)  # doctest: +SKIP
     >>> [cut.before_operator for cut in report.cuts]  # doctest: +SKIP
     [61, 97]
     """
     buses, limit = mixed_buses(mixed), parse_memory_limit(memory_limit)
-    _require_consistent(
-        {"tpus": tpus, "mixed": buses, "output": output, "cost": cost, "partitioner": partitioner, "check": check},
-        {"objective": objective, "max_latency": max_latency, "replicas": replicas, "pins": pins, "exactly": exactly},
-        limit is not None,
-    )
+    asked = {"tpus": tpus, "mixed": buses, "output": output, "cost": cost, "partitioner": partitioner, "check": check}
+    how = {"objective": objective, "max_latency": max_latency, "replicas": replicas, "pins": pins, "exactly": exactly}
+    request = MeasuringRequest(device, budget, tolerance, compiler, timeout, store)
+    if measure:
+        _require_measurable({**asked, **how, "memory_limit": limit})
+    else:
+        _require_unmeasured(request)
+        _require_consistent(asked, how, limit is not None)
     loaded = load(model)
     require_compilable(loaded)
     graph = loaded.main
     cut_places(graph, 1)
+    if measure:
+        where = bus, target, output
+        return measured_partition(loaded, tpus or 1, exactly, where, request, on_progress, on_message)
     if check is not None:
         return _checked(graph, loaded.path, host_of(bus, target), check)
     hosts = hosts_of(buses, bus, target)
@@ -125,6 +154,26 @@ class _Wish:
     objective: Literal["throughput", "latency"]
     max_latency: float | None
     pins: tuple[str, ...]
+
+
+def _require_measurable(given: Mapping[str, object]) -> None:
+    """Refuse what a search by measurements has no use for."""
+    options = {name: "--" + name.replace("_", "-") for name in given} | {"pins": "--pin"}
+    for name, value in given.items():
+        if value and name not in ("tpus", "exactly", "output"):
+            raise UsageError(
+                f"{options[name]} does not go with --measure",
+                "It looks for the cuts whose slowest segment is the quickest, and for nothing else.",
+            )
+    if given["tpus"] is None:
+        raise UsageError("the number of Edge TPUs is not given", "atoll partition MODEL --tpus 4 --measure.")
+
+
+def _require_unmeasured(request: MeasuringRequest) -> None:
+    """Refuse what only matters where segments are measured."""
+    for item in fields(request):
+        if getattr(request, item.name) is not None:
+            raise UsageError(f"--{item.name} is about measuring", "Give --measure too.")
 
 
 def _require_consistent(given: Mapping[str, object], search: Mapping[str, object], limited: bool) -> None:

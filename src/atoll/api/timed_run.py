@@ -1,92 +1,127 @@
-"""A compiled file and a device → the time of every inference on it."""
+"""A compiled file and a device → when each of its inferences began and ended: the one timed run of the program."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from atoll.device import EdgeTpu, Invocation, RealEdgeTpu, VirtualEdgeTpu, make_interpreter
+from atoll.device.real.real_device import why_not
 from atoll.device.real.runtime import PERFORMANCE
-from atoll.device.watch import watched
-from atoll.errors import AtollError, DeviceError, UnsupportedModelError
-from atoll.model.subgraph import with_unique_names
-from atoll.model.tflite import read_model
-from atoll.pipeline import Trace
-from atoll.products.inputs import random_inputs
-from atoll.reporting.measure_report import Measured, Modelled, summarized
+from atoll.device.watch import PATIENCE_S, watched
+from atoll.errors import AtollError, DeviceLostError, InvalidModelError, UnsupportedModelError
+from atoll.model.graph import Graph, Model
+from atoll.model.load import load
+from atoll.products.inputs import Inputs, random_inputs
+from atoll.products.progress import OnProgress, ignore
 
-_VIRTUAL = (
-    "{} is a virtual device in real time: an inference takes the modelled time, or what this machine's CPU needs for "
-    "it if that is longer{}. Whether the model is right, only a real Edge TPU tells."
-)
-_SLOWER = 1.1
-"""From this ratio of measured to modelled on, the times of a virtual device are rather those of the CPU."""
+Spans: TypeAlias = list[tuple[int, int]]
+"""When each inference began and ended, in ns of ``time.perf_counter_ns``."""
 
 
-def measure(
+def timed_run(
     file: Path,
     device: EdgeTpu,
     inferences: int,
     *,
-    original: str | None = None,
+    most: int | None = None,
+    seconds: float = 0.0,
+    original: str | Path | Model | None = None,
     clock: str | None = None,
     latency: Callable[[Invocation], float] | None = None,
-    on_result: Callable[[int], object] = int,
-) -> Trace:
-    """Run the compiled ``file`` once and then ``inferences`` times on random inputs; what each run took.
+    silence_s: float = PATIENCE_S,
+    on_progress: OnProgress = ignore,
+) -> Spans:
+    """Run a compiled file on random inputs; only what the device and the CPU compute is timed, not the copying.
 
     Args:
-        original: the uncompiled model of a vendor-compiled file, for a virtual device.
-        clock: a key of :data:`atoll.device.real.runtime.PERFORMANCE`; None: as the device is set.
-        latency: how long an inference takes on a virtual device, which has no speed of its own.
+        file: The compiled file.
+        device: Where it runs; whoever calls has leased it.
+        inferences: At least so many; the first one loads the parameters.
+        most: Up to so many, as long as ``seconds`` are not over; None: ``inferences``.
+        seconds: When to stop, once there were ``inferences``.
+        original: The uncompiled model of a vendor-compiled file, for a virtual device.
+        clock: ``max``, ``standard`` or ``reduced``; None: as the device is set.
+        latency: Seconds that an inference takes on a virtual device, which has no speed of its own.
+        silence_s: A device of which no inference ends for so many seconds is given up.
 
     Raises:
         UnsupportedModelError: an input has a type for which there are no random values.
-        DeviceError: the device cannot run the file, or fails; and as :func:`atoll.make_interpreter`.
+        DeviceError: the device cannot run the file, is gone, or does not answer.
+        InvalidModelError: the device is there, and the file does not run on it.
     """
-    graph = with_unique_names(read_model(file).main)
+    spans: Spans = []
+
+    def work(options: dict[str, str], tick: Callable[[], None]) -> None:
+        begin = time.perf_counter()
+        with contextlib.closing(TimedInterpreter(file, device, original=original, options=options)) as interpreter:
+            while len(spans) < inferences or (len(spans) < (most or 0) and time.perf_counter() - begin < seconds):
+                spans.append(interpreter.invoke())
+                tick()
+                on_progress(f"{file.name} on {device.path}", len(spans), inferences)
+
+    with _set_up(device, clock, latency) as options:
+        try:
+            watched(device, lambda tick: work(options, tick), silence_s)
+        except RuntimeError as error:
+            raise _explained(file, device, error) from error
+    return spans
+
+
+def random_values(file: Path) -> Inputs:
+    """One set of random inputs of a model, by the names of its tensors.
+
+    Raises:
+        UnsupportedModelError: an input has a type for which there are no random values.
+    """
+    graph = load(file).main
+    _require_random_values(graph, file.name)
+    return next(random_inputs(graph))
+
+
+class TimedInterpreter:
+    """An interpreter on a device with random inputs, which says when each inference began and ended."""
+
+    def __init__(
+        self,
+        file: Path,
+        device: EdgeTpu,
+        *,
+        original: str | Path | Model | None = None,
+        options: dict[str, str] | None = None,
+    ) -> None:
+        """Raises as :func:`atoll.make_interpreter`, and as :func:`random_values`."""
+        values = random_values(file).values()
+        self.interpreter = make_interpreter(file, device, original=original, options=options)
+        self.interpreter.allocate_tensors()
+        # By position: LiteRT may give tensors other names than the graph.
+        indices = [detail["index"] for detail in self.interpreter.get_input_details()]
+        self._inputs = list(zip(indices, values))
+
+    def invoke(self) -> tuple[int, int]:
+        """Run one inference; when it began and ended, in ns. Copying its inputs is not in it."""
+        for index, array in self._inputs:
+            self.interpreter.set_tensor(index, array)
+        begin = time.perf_counter_ns()
+        self.interpreter.invoke()
+        return begin, time.perf_counter_ns()
+
+    def close(self) -> None:
+        """Give the device back."""
+        if hasattr(self.interpreter, "close"):  # LiteRT's own, for a file without compiled operators, has none
+            self.interpreter.close()
+
+
+def _require_random_values(graph: Graph, name: str) -> None:
     for tensor in (graph.tensors[i] for i in graph.inputs):
         if tensor.dtype.numpy_name is None:
             raise UnsupportedModelError(
-                f"{file.name}: input '{tensor.name}' is {tensor.dtype.name}, for which there are no random values",
-                "Leave --device out: everything is modelled then.",
+                f"{name}: input '{tensor.name}' is {tensor.dtype.name}, for which there are no random values",
+                "It cannot be measured; atoll profile without --device models it.",
             )
-    trace = Trace(limit=inferences + 1)
-
-    def work(options: dict[str, str], tick: Callable[[], None]) -> None:
-        interpreter = make_interpreter(file, device, original=original, options=options)
-        interpreter.allocate_tensors()
-        inputs = [
-            (detail["index"], array)
-            for detail, array in zip(interpreter.get_input_details(), next(random_inputs(graph)).values())
-        ]
-        for item in range(inferences + 1):
-            for index, array in inputs:
-                interpreter.set_tensor(index, array)
-            begin = time.perf_counter_ns()
-            interpreter.invoke()
-            trace.record(0, 0, item, begin, time.perf_counter_ns())
-            tick()
-            on_result(item)
-
-    with _set_up(device, clock, latency) as options, _explained(device):
-        watched(device, lambda tick: work(options, tick))
-    return trace
-
-
-def compare(trace: Trace, device: EdgeTpu, modelled: Modelled | None, why: str = "") -> Measured:
-    """The measured times beside the modelled ones; ``why``: why nothing is modelled."""
-    latencies = [(event.end - event.begin) / 1e6 for event in trace.events]
-    result = summarized(latencies, device.path, device.bus, device.virtual, modelled)
-    how = f"Measured on the Edge TPU {device.path}."
-    if device.virtual:
-        cpu = modelled is not None and result.median_ms > _SLOWER * modelled.latency_ms
-        how = _VIRTUAL.format(device.path, ", and here it is" if cpu else "")
-    return replace(result, how=f"{how} {why}".strip())
 
 
 @contextlib.contextmanager
@@ -111,12 +146,12 @@ def _set_up(
             setattr(device, name, value)
 
 
-@contextlib.contextmanager
-def _explained(device: EdgeTpu) -> Iterator[None]:
-    """LiteRT's RuntimeError as what the device said, or at least as a failure of the device."""
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error.__cause__, AtollError):
-            raise error.__cause__ from None
-        raise DeviceError(f"{device.path} failed: {' '.join(str(error).split())}", "Run it again.") from error
+def _explained(file: Path, device: EdgeTpu, error: RuntimeError) -> AtollError:
+    """Whether the device is the reason why LiteRT failed, or the file."""
+    if isinstance(error.__cause__, AtollError):
+        return error.__cause__
+    if isinstance(device, RealEdgeTpu):
+        found = why_not(device)
+        if isinstance(found, DeviceLostError):
+            return found
+    return InvalidModelError(f"{file.name} does not run on {device.path}: {' '.join(str(error).split())}")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from atoll.errors import UsageError
 from atoll.hardware.buses import BUSES
 from atoll.reporting import formats
 
@@ -154,3 +155,36 @@ def format_option(function: _F) -> _F:
         ),
     )
     return functools.reduce(lambda made, option: option(made), reversed(options), function)
+
+
+measuring_device_option = click.option(
+    "--device",
+    metavar="SPEC",
+    help="usb, pci:0, a path, or model: the timing model.  [default: a real one if there is one, else model]",
+)
+store_option = click.option(
+    "--store",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Where measurements are kept.  [default: ~/.cache/atoll/measurements.json]",
+)
+timeout_option = click.option(
+    "--timeout",
+    metavar="S",
+    type=click.IntRange(1, 10**6),
+    help="Seconds that the compiler may take for one segment.  [default: 180]",
+)
+
+
+def require_none_given(message: str, *names: str) -> None:
+    """Refuse parameters of the running command that somebody gave: they would be ignored.
+
+    Raises:
+        UsageError: ``message``, with the first that was given.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is click.core.ParameterSource.COMMANDLINE:
+            named = parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+            raise UsageError(message, f"Leave {named} out.")

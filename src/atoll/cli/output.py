@@ -25,6 +25,11 @@ def say(text: str) -> None:
     say_on_stderr(brief(text))
 
 
+def say_each(quiet: bool = False) -> OnProgress:
+    """Every step of work that takes minutes as a line on standard error, into files too."""
+    return ignore if quiet else lambda title, _done=0, _total=None, /: say(title)
+
+
 @contextlib.contextmanager
 def progress(quiet: bool = False) -> Iterator[OnProgress]:
     """One line on standard error that says what is being done and how much of it, when that is a terminal.

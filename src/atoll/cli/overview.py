@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "Explain a compiled file, ours or the vendor's.",
     "learn": "Train the last layer of a classifier on a folder of pictures.",
     "lease": "Run a command with Edge TPUs that no other process gets meanwhile.",
+    "measure": "Run a model on an Edge TPU and say how long its inferences take there.",
     "partition": "Say where to cut a model into segments, why there, and check a partition.",
     "plan": "Say what each number of Edge TPUs can do with a model, and whether more would help.",
     "profile": "Say where the time of an inference goes, operator by operator, without an Edge TPU.",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import click
 
 from atoll.cli.options import (
     OUTPUT_FILE,
     POSITIVE,
+    FiniteFloat,
     bus_option,
     format_option,
+    measuring_device_option,
     memory_limit_option,
     mixed_option,
     model_argument,
     quiet_option,
+    store_option,
     target_option,
+    timeout_option,
 )
-from atoll.cli.output import progress, show
-from atoll.cli.partition_measured import with_measuring
+from atoll.cli.output import progress, say, say_each, show
 
 
 @click.command("partition")
@@ -35,47 +38,34 @@ from atoll.cli.partition_measured import with_measuring
 @target_option
 @click.option("-o", "--output", metavar="FILE.json", type=OUTPUT_FILE, help="Write the partition there.")
 @click.option("--check", metavar="FILE.json", help="Check a partition, edited maybe, instead.")
+@click.option("--measure", is_flag=True, help="Compile and measure the segments that the search asks for.")
+@measuring_device_option
+@click.option(
+    "--budget",
+    metavar="MIN",
+    type=POSITIVE,
+    help="Minutes to measure; one complete way to cut is measured in any case.",
+)
+@click.option(
+    "--tolerance",
+    metavar="PCT",
+    type=FiniteFloat(0, 100),
+    help="Measure until the cuts are proven to be within this of the best.  [default: 2]",
+)
+@click.option("--compiler", metavar="PATH", help="Any with the vendor's command line.  [default: atoll's]")
+@timeout_option
+@store_option
 @format_option
 @quiet_option
-@with_measuring
-def command(
-    model: str,
-    tpus: int | None,
-    mixed: str | None,
-    exactly: bool,
-    replicas: int | None,
-    memory_limit: str | None,
-    objective: Literal["throughput", "latency"] | None,
-    max_latency: float | None,
-    pins: tuple[str, ...],
-    bus: str | None,
-    target: str | None,
-    output: str | None,
-    check: str | None,
-    output_format: str,
-    quiet: bool,
-) -> None:
+def command(model: str, measure: bool, output_format: str, quiet: bool, **options: Any) -> None:
     """Say where to cut MODEL so that the slowest segment is as quick as can be, and why there.
 
-    The cuts are the best there are under the timing model, along branches too; no Edge TPU is used.
+    The cuts are the best there are under the timing model, along branches too; no Edge TPU is used. With --measure
+    segments are compiled and measured on one, as far as the search needs it.
     """
     from atoll.api.partition import partition
 
-    with progress(quiet) as on_progress:
-        report = partition(
-            model,
-            tpus=tpus,
-            mixed=mixed,
-            exactly=exactly,
-            replicas=replicas,
-            memory_limit=memory_limit,
-            objective=objective,
-            max_latency=max_latency,
-            pins=pins,
-            bus=bus,
-            target=target,
-            output=output,
-            check=check,
-            on_progress=on_progress,
-        )
+    with progress(quiet or measure) as told:
+        on_progress = say_each(quiet) if measure else told
+        report = partition(model, measure=measure, **options, on_progress=on_progress, on_message=say)
     show(report, output_format)

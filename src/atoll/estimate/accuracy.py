@@ -40,7 +40,9 @@ _INSTRUCTIONS_ESTIMATED = "The size of the instruction stream is estimated (medi
 _INSTRUCTIONS_READ = "The size of the instruction stream is that in the compiled file."
 
 
-def sources(workloads: Sequence[Workload], target: Target, measured: Sequence[Mapping[int, float]]) -> list[str]:
+def source_sentences(
+    workloads: Sequence[Workload], target: Target, measured: Sequence[Mapping[int, float]]
+) -> list[str]:
     """How the numbers of a profile came about, a sentence each; ``measured``: ms of operators of the CPU."""
     texts = [f"Modelled with the numbers of {target.name} (docs/timing.md); no Edge TPU was used for that."]
     texts += dict.fromkeys(work.how for work in workloads)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from atoll.errors import UsageError
 from atoll.estimate.demand import Demand
-from atoll.estimate.time_model import MAX_CLOCK_MHZ, price
+from atoll.estimate.time_model import MAX_CLOCK_MHZ, timing_of
 from atoll.hardware.buses import BUSES
 from atoll.hardware.host import Target
 
@@ -28,7 +28,7 @@ _SMALLEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
+class MeasuredDemand:
     """One model on the real device."""
 
     demand: Demand
@@ -41,7 +41,7 @@ class Measurement:
     clock_mhz: float = MAX_CLOCK_MHZ
 
 
-def number(target: Target, key: str) -> float:
+def number_of(target: Target, key: str) -> float:
     """The number ``key`` (``bus.input_mb_s``) of a profile."""
     table, name = key.split(".")
     return float(getattr(getattr(target, table), name))
@@ -57,8 +57,8 @@ def with_numbers(target: Target, values: Mapping[str, float], source: str | None
     return replace(target, sources=MappingProxyType({**target.sources, **dict.fromkeys(values, source)}))
 
 
-def calibrate(
-    measurements: Sequence[Measurement], start: Target, free: Sequence[str] = FREE, name: str = "calibrated"
+def fit_numbers(
+    measurements: Sequence[MeasuredDemand], start: Target, free: Sequence[str] = FREE, name: str = "calibrated"
 ) -> Target:
     """The profile that explains the measurements best (least squares of relative errors).
 
@@ -77,7 +77,7 @@ def calibrate(
             raise UsageError(f"a measured time of {run.ms} ms ({run.first_ms} at first) is not possible")
     keys = (*free, *(FREE_LOADING if any(run.first_ms for run in measurements) else ()))
     ceilings = {key: BUSES[start.bus.kind].line_rate_mb_s for key in keys if key.endswith("_mb_s")}
-    origin = np.log([max(number(start, key), _SMALLEST) for key in keys])
+    origin = np.log([max(number_of(start, key), _SMALLEST) for key in keys])
 
     def target_of(x: Vector) -> Target:
         values = {key: min(float(v), ceilings.get(key, np.inf)) for key, v in zip(keys, np.exp(x))}
@@ -86,7 +86,7 @@ def calibrate(
     def residuals(x: Vector) -> Vector:
         target, errors = target_of(x), []
         for run in measurements:
-            timing = price(run.demand, target, clock_mhz=run.clock_mhz, instruction_bytes=run.instruction_bytes)
+            timing = timing_of(run.demand, target, clock_mhz=run.clock_mhz, instruction_bytes=run.instruction_bytes)
             errors.append(timing.total_ms / run.ms - 1)
             if run.first_ms is not None:
                 errors.append(timing.first_ms / run.first_ms - 1)

@@ -1,11 +1,11 @@
-"""A graph, its mapped regions and where their parameters are → :class:`Demand`: all that a target must price."""
+"""A graph, its mapped regions and where their parameters are → :class:`Demand`: all that its time depends on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from atoll.estimate.operator_work import Work, work_of
+from atoll.estimate.operator_work import OperatorWork, work_of
 from atoll.model.graph import Graph, Tensor
 from atoll.model.subgraph import boundary
 
@@ -59,7 +59,7 @@ class HostedDemand:
 class Demand:
     """What one inference asks of chip, bus and host."""
 
-    work: tuple[Work, ...]
+    work: tuple[OperatorWork, ...]
     """Per operator of the graph."""
     uses: tuple[ParameterUse, ...]
     """Per operator of the graph."""
@@ -68,7 +68,7 @@ class Demand:
     """By operator that no region holds."""
 
 
-def demand(graph: Graph, regions: Sequence[Sequence[int]], parameters: Mapping[int, ParameterUse]) -> Demand:
+def demand_of(graph: Graph, regions: Sequence[Sequence[int]], parameters: Mapping[int, ParameterUse]) -> Demand:
     """What one inference of ``graph`` asks for.
 
     Args:
@@ -87,7 +87,9 @@ def demand(graph: Graph, regions: Sequence[Sequence[int]], parameters: Mapping[i
     return Demand(work, uses, tuple(_region(graph, tuple(r), work, uses) for r in regions), hosted)
 
 
-def _region(graph: Graph, region: tuple[int, ...], work: Sequence[Work], uses: Sequence[ParameterUse]) -> RegionDemand:
+def _region(
+    graph: Graph, region: tuple[int, ...], work: Sequence[OperatorWork], uses: Sequence[ParameterUse]
+) -> RegionDemand:
     entering, leaving = boundary(graph, region)
     outputs = [graph.tensors[i] for i in leaving]
     return RegionDemand(
@@ -100,7 +102,7 @@ def _region(graph: Graph, region: tuple[int, ...], work: Sequence[Work], uses: S
     )
 
 
-def _instruction_counts(graph: Graph, region: Sequence[int], work: Sequence[Work]) -> dict[str, float]:
+def _instruction_counts(graph: Graph, region: Sequence[int], work: Sequence[OperatorWork]) -> dict[str, float]:
     counts = dict.fromkeys(("block", "dense_block", "max_pool", "softmax_class", "spill"), 0.0)
     for index in region:
         operator, item = graph.operators[index], work[index]

@@ -5,28 +5,28 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from atoll.device.virtual.virtual_device import Invocation
-from atoll.estimate import MAX_CLOCK_MHZ, price
-from atoll.estimate.workload import Source, workload
+from atoll.estimate import MAX_CLOCK_MHZ, timing_of
+from atoll.estimate.workload import WorkloadSource, workload
 from atoll.hardware.host import Target
+from atoll.model.load import ModelLike
 
 
 def modelled_latency(
-    source: Source, target: Target, *, clock_mhz: float = MAX_CLOCK_MHZ, original: str | Path | None = None
+    source: WorkloadSource, target: Target, *, clock_mhz: float = MAX_CLOCK_MHZ, original: ModelLike | None = None
 ) -> float:
     """Seconds that one inference keeps the Edge TPU and its bus busy, the parameters being cached.
 
     Operators of the CPU are left out: whoever waits for this time runs them. Raises as :func:`workload`.
     """
     work = workload(source, original)
-    timing = price(work.demand, target, clock_mhz=clock_mhz, instruction_bytes=work.instruction_bytes)
+    timing = timing_of(work.demand, target, clock_mhz=clock_mhz, instruction_bytes=work.instruction_bytes)
     return (timing.total_ms - timing.cpu_ms) / 1e3
 
 
 def latency_function(
-    source: Source, target: Target, *, original: str | Path | None = None
+    source: WorkloadSource, target: Target, *, original: ModelLike | None = None
 ) -> Callable[[Invocation], float]:
     """What ``VirtualEdgeTpu.latency`` takes: seconds of an invocation by the clock, load and link that it meets.
 
@@ -38,7 +38,7 @@ def latency_function(
     @functools.lru_cache(maxsize=64)
     def seconds(clock_mhz: float, link_slowdown: float, loaded_bytes: int) -> float:
         slow = _slowed(target, link_slowdown)
-        timing = price(wanted, slow, clock_mhz=clock_mhz, instruction_bytes=work.instruction_bytes)
+        timing = timing_of(wanted, slow, clock_mhz=clock_mhz, instruction_bytes=work.instruction_bytes)
         ms = (timing.total_ms - timing.cpu_ms) / max(1, len(work.regions))
         if loaded_bytes:
             ms += slow.bus.load_fixed_ms + loaded_bytes / slow.bus.load_mb_s / 1e3

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from atoll.errors import UsageError
-from atoll.estimate import MAX_CLOCK_MHZ, price
-from atoll.estimate.calibration import Measurement, calibrate
+from atoll.estimate import MAX_CLOCK_MHZ, timing_of
+from atoll.estimate.calibration import MeasuredDemand, fit_numbers
 from atoll.estimate.workload import Workload
 from atoll.files import map_file
 from atoll.hardware.host import CLOCKS_MHZ, Target
@@ -39,7 +39,7 @@ class MeasuredRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class RunFit:
     """A run as measured, as the target modelled it before, and as it does now."""
 
     run: MeasuredRun
@@ -52,13 +52,17 @@ class Fit:
         return self.after_ms / self.run.ms - 1
 
 
-def read_runs(path: str | Path, measure: Callable[[MeasuredRun], MeasuredRun] | None = None) -> tuple[MeasuredRun, ...]:
+def read_runs(path: str | Path, *, may_lack_times: bool = False) -> tuple[MeasuredRun, ...]:
     """The runs of a JSON file: a list of objects with ``model`` and ``ms``, and if known ``first_ms``, ``original``
-    and ``clock_mhz``. Paths are relative to the file. With ``measure``, which then completes the run, ``ms`` may be
-    left out.
+    and ``clock_mhz``. Paths are relative to the file; times are in ms.
+
+    Args:
+        path: The file.
+        may_lack_times: ``ms`` may be left out: whoever asked measures it.
 
     Raises:
-        FileAccessError: the file cannot be read; UsageError: it does not hold such a list.
+        FileAccessError: the file cannot be read.
+        UsageError: it does not hold such a list.
     """
     content = map_file(path)
     if len(content) > _MOST_BYTES:
@@ -71,9 +75,9 @@ def read_runs(path: str | Path, measure: Callable[[MeasuredRun], MeasuredRun] | 
         raise UsageError(f"{path} is not a list of at most {_MOST_RUNS} runs", _EXAMPLE)
     runs = [_run(entry, f"{path}: run {number}", Path(path).parent) for number, entry in enumerate(entries)]
     for number, run in enumerate(runs):
-        if not run.ms and measure is None:
+        if not run.ms and not may_lack_times:
             raise UsageError(f"{path}: run {number}: 'ms' is missing", f"{_EXAMPLE} Or measure it: --device.")
-    return tuple(run if run.ms or measure is None else measure(run) for run in runs)
+    return tuple(runs)
 
 
 def _run(entry: Any, where: str, folder: Path) -> MeasuredRun:
@@ -114,23 +118,28 @@ def _positive(entry: dict[str, Any], key: str, where: str) -> float | None:
 
 
 def fit_target(
-    runs: Sequence[MeasuredRun], workload_of: Callable[[MeasuredRun], Workload], start: Target, name: str
-) -> tuple[Target, tuple[Fit, ...]]:
-    """The target that explains the runs best, from ``start`` on, and how well it does.
+    runs: Sequence[MeasuredRun], workloads: Sequence[Workload], start: Target, name: str
+) -> tuple[Target, tuple[RunFit, ...]]:
+    """The target that explains the runs best, and how well it does.
+
+    Args:
+        runs: At least two, with their times.
+        workloads: What each run asks of the Edge TPU, in the order of the runs.
+        start: The target that the fit starts from; what the runs do not tell stays as it is there.
+        name: Of the new target.
 
     Raises:
-        UsageError: fewer than two runs; and whatever ``workload_of`` raises.
+        UsageError: fewer than two runs.
     """
-    works = [workload_of(run) for run in runs]
-    measurements = [
-        Measurement(work.demand, run.ms, run.first_ms, work.instruction_bytes, run.clock_mhz)
-        for run, work in zip(runs, works)
+    measured = [
+        MeasuredDemand(work.demand, run.ms, run.first_ms, work.instruction_bytes, run.clock_mhz)
+        for run, work in zip(runs, workloads)
     ]
-    target = calibrate(measurements, start, name=name)
+    target = fit_numbers(measured, start, name=name)
 
-    def modelled(one: Measurement, with_numbers: Target) -> float:
+    def modelled_ms(one: MeasuredDemand, by: Target) -> float:
         sizes = one.instruction_bytes
-        return price(one.demand, with_numbers, clock_mhz=one.clock_mhz, instruction_bytes=sizes).total_ms
+        return timing_of(one.demand, by, clock_mhz=one.clock_mhz, instruction_bytes=sizes).total_ms
 
-    fits = (Fit(run, modelled(one, start), modelled(one, target)) for run, one in zip(runs, measurements))
+    fits = (RunFit(run, modelled_ms(one, start), modelled_ms(one, target)) for run, one in zip(runs, measured))
     return target, tuple(fits)

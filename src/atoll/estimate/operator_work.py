@@ -1,4 +1,7 @@
-"""One operator of a graph → :class:`Work`: what it asks of the chip, independent of clock, bus and host."""
+"""One operator of a graph → :class:`OperatorWork`: what it asks of the chip, independent of clock, bus and host.
+
+The formulas for cycles are those of ../shared/facts/timing.md, spelled out in docs/timing.md ("What is added up").
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _GRIDS = (
 """Spatial passes in the order in which they are tried; ../shared/facts/timing.md names the first five refinements."""
 
 
-class Unit(enum.Enum):
+class ChipUnit(enum.Enum):
     """The part of a tile that an operator keeps busy."""
 
     MATRIX = "matrix"
@@ -44,10 +47,10 @@ class Unit(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class OperatorWork:
     """What one operator asks of the chip."""
 
-    unit: Unit
+    unit: ChipUnit
     macs: int = 0
     """Multiply-accumulates of the model as written, without any padding of the chip."""
     cycles: int = 0
@@ -71,7 +74,7 @@ _FREE = frozenset(
 _CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 
 
-def work_of(graph: Graph, operator: Operator) -> Work:
+def work_of(graph: Graph, operator: Operator) -> OperatorWork:
     """The work of ``operator``; operators of unknown kind count as VECTOR work on all their activations."""
     weights = graph.tensor_of(operator, 1)
     source = graph.tensor_of(operator, 0)
@@ -85,12 +88,12 @@ def work_of(graph: Graph, operator: Operator) -> Work:
     if operator.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM" and source:
         return _lstm(graph, operator, source)
     if operator.kind in _FREE:
-        return Work(Unit.NONE)
+        return OperatorWork(ChipUnit.NONE)
     moved = sum(t.nbytes for t in graph.inputs_of(operator) if not t.is_constant)
-    return Work(Unit.VECTOR, moved_bytes=moved + sum(t.nbytes for t in graph.outputs_of(operator)))
+    return OperatorWork(ChipUnit.VECTOR, moved_bytes=moved + sum(t.nbytes for t in graph.outputs_of(operator)))
 
 
-def _convolution(operator: Operator, source: Tensor, weights: Tensor, target: Tensor) -> Work:
+def _convolution(operator: Operator, source: Tensor, weights: Tensor, target: Tensor) -> OperatorWork:
     height, width, channels = target.shape[1:]
     kernel = weights.shape[1], weights.shape[2]
     stride = int(operator.options.get("stride_h", 1)), int(operator.options.get("stride_w", 1))
@@ -113,7 +116,7 @@ def _convolution(operator: Operator, source: Tensor, weights: Tensor, target: Te
     blocks = _share(channels, EDGE_TPU.lanes)
     if depthwise:
         cycles = positions * taps * _share(channels, _CHANNELS_PER_WORD)
-        return Work(Unit.DEPTHWISE, target.elements * taps, cycles, spills=spills, blocks=blocks)
+        return OperatorWork(ChipUnit.DEPTHWISE, target.elements * taps, cycles, spills=spills, blocks=blocks)
     passes = 1
     if source.nbytes + target.nbytes > EDGE_TPU.tiles * EDGE_TPU.narrow_bytes_per_tile:
         # 16 output channels' weights wait in narrow memory: ../shared/facts/timing.md, "Streamed bytes".
@@ -121,28 +124,30 @@ def _convolution(operator: Operator, source: Tensor, weights: Tensor, target: Te
         fits = (g for g in _GRIDS[1:] if narrow_bytes(g, waiting) <= EDGE_TPU.narrow_bytes_per_tile)
         passes = math.prod(next(fits, _GRIDS[-1]))
     cycles = positions * taps * _share(inputs, _CHANNELS_PER_WORD) * blocks
-    return Work(Unit.MATRIX, target.elements * taps * inputs, cycles, spills=spills, passes=passes, blocks=blocks)
+    return OperatorWork(
+        ChipUnit.MATRIX, target.elements * taps * inputs, cycles, spills=spills, passes=passes, blocks=blocks
+    )
 
 
-def _dense(rows: int, inputs: int, outputs: int) -> Work:
+def _dense(rows: int, inputs: int, outputs: int) -> OperatorWork:
     blocks = _share(outputs, EDGE_TPU.lanes)
     cycles = rows * _share(inputs, _CHANNELS_PER_WORD) * blocks
-    return Work(Unit.MATRIX, rows * inputs * outputs, cycles, blocks=blocks)
+    return OperatorWork(ChipUnit.MATRIX, rows * inputs * outputs, cycles, blocks=blocks)
 
 
-def _transpose_conv(graph: Graph, operator: Operator) -> Work:
+def _transpose_conv(graph: Graph, operator: Operator) -> OperatorWork:
     """Every input position meets every tap once."""
     weights, source = graph.tensor_of(operator, 1), graph.tensor_of(operator, 2)
     if weights is None or source is None or len(weights.shape) != 4 or len(source.shape) != 4:
-        return Work(Unit.VECTOR, moved_bytes=sum(t.nbytes for t in graph.outputs_of(operator)))
+        return OperatorWork(ChipUnit.VECTOR, moved_bytes=sum(t.nbytes for t in graph.outputs_of(operator)))
     outputs, kernel_height, kernel_width, inputs = weights.shape
     taps, blocks = kernel_height * kernel_width, _share(outputs, EDGE_TPU.lanes)
     positions = _share(source.shape[1], EDGE_TPU.tile_rows) * _share(source.shape[2], EDGE_TPU.tile_columns)
     cycles = positions * taps * _share(inputs, _CHANNELS_PER_WORD) * blocks
-    return Work(Unit.MATRIX, source.elements * taps * outputs, cycles, blocks=blocks)
+    return OperatorWork(ChipUnit.MATRIX, source.elements * taps * outputs, cycles, blocks=blocks)
 
 
-def _lstm(graph: Graph, operator: Operator, source: Tensor) -> Work:
+def _lstm(graph: Graph, operator: Operator, source: Tensor) -> OperatorWork:
     """Four gates per step, each a dense layer over input and state."""
     macs = cycles = blocks = 0
     time_major = bool(operator.options.get("time_major", False))
@@ -152,7 +157,7 @@ def _lstm(graph: Graph, operator: Operator, source: Tensor) -> Work:
         if weights is not None and len(weights.shape) == 2:
             gate = _dense(steps, weights.shape[1], weights.shape[0])
             macs, cycles, blocks = macs + gate.macs, cycles + gate.cycles, blocks + gate.blocks
-    return Work(Unit.MATRIX, macs, cycles, blocks=blocks)
+    return OperatorWork(ChipUnit.MATRIX, macs, cycles, blocks=blocks)
 
 
 def _share(amount: int, parts: int) -> int:

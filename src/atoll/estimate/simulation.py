@@ -18,7 +18,7 @@ TICKS_PER_SLOWEST_STAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class StageSpan:
     """What one worker did with one item, for traces. Times in ms since the first item."""
 
     stage: int
@@ -41,7 +41,7 @@ class Simulation:
     device_utilization: tuple[float, ...]
     """Per stage: share of the total time that its devices compute, mean over replicas."""
     host_utilization: float
-    spans: tuple[Span, ...]
+    spans: tuple[StageSpan, ...]
     """Of the first items, in order of their end."""
 
     @property
@@ -78,7 +78,7 @@ def simulate(
         raise ValueError(f"{len(stages)} stages, {items} items, queues of {queue_size} cannot be simulated")
     slowest = max(arrival_ms, *(stage.device_ms + stage.host_ms for stage in stages))
     tick = tick_ms or slowest / TICKS_PER_SLOWEST_STAGE or 1.0
-    run = _Run(stages, items, queue_size, round(arrival_ms / tick), tick, trace_items)
+    run = _PipelineRun(stages, items, queue_size, round(arrival_ms / tick), tick, trace_items)
     run.go()
     total = run.now or 1
     return Simulation(
@@ -98,7 +98,7 @@ _HOST, _DEVICE, _ARRIVAL = range(3)
 
 
 @dataclass(frozen=True, slots=True)
-class _Mark:
+class _RememberedState:
     """Where a remembered state stood."""
 
     results: int
@@ -108,7 +108,7 @@ class _Mark:
     """Items done per stage."""
 
 
-class _Run:
+class _PipelineRun:
     """The state of a run. Items in a queue or at work are known by the time at which they were accepted."""
 
     def __init__(
@@ -137,12 +137,12 @@ class _Run:
         self.events: list[tuple[int, int, int, int, int]] = []  # (time, item, kind, stage, accepted)
         self.now = self.latency_sum = self.latency_max = self.accepted = self.arrived = self.lowest = 0
         self.done = [0] * self.count
-        self.trace, self.spans, self.began = trace, list[Span](), dict[tuple[int, int], tuple[int, int]]()
+        self.trace, self.spans, self.began = trace, list[StageSpan](), dict[tuple[int, int], tuple[int, int]]()
 
     def go(self) -> None:
         """Run to the end, skipping periods (Brent's cycle detection: one state is remembered at a time)."""
         self._arrive()
-        remembered, at, limit = None, _Mark(0, 0, 0, []), 1
+        remembered, at, limit = None, _RememberedState(0, 0, 0, []), 1
         done, searching = self.done, True
         while done[-1] < self.items:
             results = done[-1]
@@ -155,7 +155,7 @@ class _Run:
                 searching = False
             elif done[-1] - at.results >= limit:
                 limit *= 2
-                remembered, at = state, _Mark(done[-1], self.now, self.latency_sum, list(done))
+                remembered, at = state, _RememberedState(done[-1], self.now, self.latency_sum, list(done))
                 self.lowest = self.arrived - self.accepted
 
     def _step(self) -> None:
@@ -216,7 +216,7 @@ class _Run:
         if item < self.trace:
             host_begin, begin = self.began.pop((stage, item))
             times = (host_begin * self.tick, begin * self.tick, self.now * self.tick)
-            self.spans.append(Span(stage, item, *times))
+            self.spans.append(StageSpan(stage, item, *times))
         if stage == self.count - 1:
             self.latency_sum += self.now - accepted
             self.latency_max = max(self.latency_max, self.now - accepted)
@@ -254,14 +254,14 @@ class _Run:
     def _next_arrival(self) -> int:
         return self.arrived * self.arrival
 
-    def _repeats(self, at: _Mark) -> bool:
+    def _repeats(self, at: _RememberedState) -> bool:
         """Whether the state that came back will do so again: what waits outside must not run out."""
         period = self.done[-1] - at.results
         if not self.arrival or not self._crowded(self.arrived - self.accepted):
             return True
         return self._crowded(self.lowest) and self.now - at.time >= period * self.arrival
 
-    def _skip(self, at: _Mark) -> None:
+    def _skip(self, at: _RememberedState) -> None:
         """Jump over as many whole periods as fit before the source runs dry."""
         period = self.done[-1] - at.results
         crowded = self._crowded(self.arrived - self.accepted)

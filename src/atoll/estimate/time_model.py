@@ -1,4 +1,8 @@
-"""A demand and a target → :class:`Timing`: what one inference takes, part by part."""
+"""A demand and a target → :class:`Timing`: what one inference takes, part by part.
+
+What is added up, and where the formulas come from, is in docs/timing.md ("What is added up"); they were found on the
+measurements of ../shared/data/latencies.json. Times are in ms, sizes in bytes, rates in MB/s (10^6 bytes).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from atoll.estimate.demand import Demand, ParameterUse, RegionDemand, demand
-from atoll.estimate.operator_work import Unit, Work
+from atoll.estimate.demand import Demand, ParameterUse, RegionDemand, demand_of
+from atoll.estimate.operator_work import ChipUnit, OperatorWork
 from atoll.hardware.host import CLOCKS_MHZ, ChipRates, Target
 from atoll.model.graph import Graph
 
@@ -22,7 +26,7 @@ class OperatorTiming:
     on_tpu: bool
     macs: int
     cycles: float
-    """Of the chip; 0 on the CPU."""
+    """Of the chip: ideal cycles × overhead, or bytes moved / bytes per cycle; 0 on the CPU."""
     compute_ms: float
     """At the clock asked for; on the CPU its whole time."""
     stream_ms: float
@@ -44,21 +48,27 @@ class RegionTiming:
 
     operators: tuple[int, ...]
     floor_ms: float
+    """An inference of next to nothing: ``host.floor_ms``."""
     input_ms: float
+    """Bytes of the inputs / ``bus.input_mb_s``."""
     instructions_ms: float
+    """Bytes of the instruction stream / ``bus.parameters_mb_s``: it crosses the bus with every inference."""
     cached_compute_ms: float
     """Of operators whose parameters are on the chip, or that have none."""
     streamed_ms: float
     """The longer of streaming parameters and of computing the operators they belong to."""
     output_ms: float
+    """Bytes of the outputs, channels padded to words of 4 bytes, / ``bus.output_mb_s``."""
     relayout_ms: float
-    """The host puts the tiles' parts of the outputs together."""
+    """The host puts the tiles' parts of the outputs together: their positions × ``host.position_ns``."""
     load_ms: float
-    """Filling the parameter cache: the first inference takes this much longer. Not in the total."""
+    """Filling the parameter cache: ``bus.load_fixed_ms`` + bytes / ``bus.load_mb_s``. The first inference takes this
+    much longer; not in the total."""
     instruction_bytes: float
 
     @property
     def total_ms(self) -> float:
+        """One invocation with the parameters already cached."""
         return (
             self.floor_ms
             + self.input_ms
@@ -94,6 +104,7 @@ class Timing:
 
     @property
     def load_ms(self) -> float:
+        """Filling the parameter caches of all regions."""
         return sum(region.load_ms for region in self.regions)
 
     @property
@@ -112,9 +123,10 @@ def time_model(
     instruction_bytes: Sequence[int] | None = None,
     cpu_ms: Mapping[int, float] = MappingProxyType({}),
 ) -> Timing:
-    """The modelled latency of one inference: :func:`demand`, then :func:`price`, which say what the arguments are."""
-    return price(
-        demand(graph, regions, parameters),
+    """The modelled latency of one inference: :func:`demand_of`, then :func:`timing_of`; they say what the arguments
+    are."""
+    return timing_of(
+        demand_of(graph, regions, parameters),
         target,
         clock_mhz=clock_mhz,
         instruction_bytes=instruction_bytes,
@@ -122,7 +134,7 @@ def time_model(
     )
 
 
-def price(
+def timing_of(
     wanted: Demand,
     target: Target,
     *,
@@ -164,10 +176,10 @@ def estimated_instruction_bytes(region: RegionDemand, target: Target) -> float:
     return sum(count * float(getattr(target.instructions, name)) for name, count in region.instruction_counts.items())
 
 
-def _cycles(work: Work, chip: ChipRates) -> float:
-    if work.unit is Unit.MATRIX:
+def _cycles(work: OperatorWork, chip: ChipRates) -> float:
+    if work.unit is ChipUnit.MATRIX:
         return work.cycles * chip.matrix_overhead * (chip.spill_overhead if work.spills else 1.0)
-    if work.unit is Unit.DEPTHWISE:
+    if work.unit is ChipUnit.DEPTHWISE:
         return work.cycles * chip.depthwise_overhead
     return work.moved_bytes / chip.vector_bytes_per_cycle
 

@@ -13,9 +13,10 @@ from atoll.compiler.inspection import inspect_model
 from atoll.compiler.parameters import parameter_size
 from atoll.device.virtual.region import original_source, require_same_origin
 from atoll.errors import CorruptPackageError
-from atoll.estimate import Demand, ParameterUse, demand
+from atoll.estimate import Demand, ParameterUse, demand_of
 from atoll.model.compiled import CUSTOM_OP
 from atoll.model.graph import Graph, Model
+from atoll.model.load import ModelLike
 from atoll.model.subgraph import between
 from atoll.model.tflite import read_model
 
@@ -43,6 +44,7 @@ class Workload:
 
     @property
     def graph(self) -> Graph:
+        """The graph that holds the original operators."""
         return self.source.graphs[self.number]
 
     @property
@@ -53,14 +55,15 @@ class Workload:
 
     @property
     def demand(self) -> Demand:
-        return demand(self.graph, self.regions, self.parameters)
+        """What one inference asks of chip, bus and host."""
+        return demand_of(self.graph, self.regions, self.parameters)
 
 
-Source: TypeAlias = "CompiledSegment | Workload | str | Path"
-"""A segment that was just compiled, or a compiled file."""
+WorkloadSource: TypeAlias = "CompiledSegment | Workload | ModelLike"
+"""A segment that was just compiled, a compiled file, or what was read from one."""
 
 
-def workload(source: Source, original: str | Path | None = None) -> Workload:
+def workload(source: WorkloadSource, original: ModelLike | None = None) -> Workload:
     """What a compiled segment or file asks for.
 
     ``original`` is the uncompiled model of a vendor-compiled file, which does not hold its original operators.
@@ -72,7 +75,11 @@ def workload(source: Source, original: str | Path | None = None) -> Workload:
     """
     if isinstance(source, Workload):
         return source
-    return _of_segment(source) if isinstance(source, CompiledSegment) else _of_file(source, original)
+    return _of_segment(source) if isinstance(source, CompiledSegment) else _of_compiled(_read(source), original)
+
+
+def _read(model: ModelLike) -> Model:
+    return model if isinstance(model, Model) else read_model(model)
 
 
 def _of_segment(segment: CompiledSegment) -> Workload:
@@ -85,12 +92,11 @@ def _of_segment(segment: CompiledSegment) -> Workload:
     return Workload(segment.name, segment.source, 0, segment.regions, parameters, None, f"{_PLANNED}.")
 
 
-def _of_file(path: str | Path, original: str | Path | None) -> Workload:
-    model = read_model(path)
+def _of_compiled(model: Model, original: ModelLike | None) -> Workload:
     compiled = [operator for operator in model.main.operators if operator.custom_code == CUSTOM_OP]
     source, number = model, 0  # inspecting refuses a file that is not compiled
     if original is not None:
-        source = read_model(original)
+        source = _read(original)
         require_same_origin(model, source)
     elif compiled:
         source, number = original_source(model)
@@ -110,7 +116,9 @@ def _of_file(path: str | Path, original: str | Path | None) -> Workload:
         for region in report.regions
     )
     how = _READ if not assumed else f"{_READ}, but for {assumed} operators whose bytes were not found in it"
-    return Workload(Path(path).name, source, number, regions, parameters, sizes if all(sizes) else None, f"{how}.")
+    return Workload(
+        Path(model.path).name, source, number, regions, parameters, sizes if all(sizes) else None, f"{how}."
+    )
 
 
 def _placements(

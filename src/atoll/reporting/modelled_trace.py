@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from atoll.estimate import OperatorTiming, PipelineStage, RegionTiming, Span, Timing
+from atoll.estimate import OperatorTiming, PipelineStage, RegionTiming, StageSpan, Timing
 from atoll.products.trace_events import BUS, DEVICE, HOST, Slice
 
 
 def modelled_slices(
-    timings: Sequence[Timing], names: Sequence[Sequence[str]], stages: Sequence[PipelineStage], spans: Sequence[Span]
+    timings: Sequence[Timing],
+    names: Sequence[Sequence[str]],
+    stages: Sequence[PipelineStage],
+    spans: Sequence[StageSpan],
 ) -> list[Slice]:
     """A simulated pipeline, one lane per segment for host, device and bus each.
 

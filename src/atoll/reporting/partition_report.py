@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from atoll.estimate.accuracy import Accuracy
 from atoll.products.result import Result
 from atoll.products.table import Column, Table
+from atoll.reporting.measured_search import MeasuredSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,8 @@ class PartitionReport(Result):
     """Where the partition was written to, or read from."""
     findings: tuple[str, ...] = ()
     """What is odd about a partition that was read."""
+    measured: MeasuredSearch | None = None
+    """The times of the segments are measured, and the cuts were found by that; None: everything is modelled."""
 
     def answer(self) -> tuple[str, ...]:
         """How fast it is and why not faster, which Edge TPUs are not used, and where the partition is."""
@@ -174,6 +177,8 @@ class PartitionReport(Result):
         if self.objective is None:
             of = f"{self.file} is a partition of {self.model} into {len(self.segments)} segments."
             return (of, *texts, *self.findings)
+        if self.measured is not None:
+            texts = [*self.measured.sentences(), *texts]
         texts += self._left_over()
         if self.fewer is not None:
             texts.append(self.fewer.describe())
@@ -190,6 +195,8 @@ class PartitionReport(Result):
                 Column("bus"),
                 Column("Edge TPUs", "number", importance=2),
                 Column("time", "number", "ms", 3),
+                Column("modelled", "number", "ms", 3),
+                Column("measured / modelled", "number", digits=2, importance=1),
                 Column("use", "share"),
                 Column("parameters", "bytes", importance=3),
                 Column("off-chip", "bytes", importance=1),
@@ -203,12 +210,14 @@ class PartitionReport(Result):
                     segment.device if mixed else None,
                     segment.replicas,
                     segment.ms,
+                    modelled,
+                    segment.ms / modelled if modelled else None,
                     segment.use,
                     segment.parameter_bytes,
                     segment.off_chip_bytes,
                     *cut,
                 )
-                for number, (segment, cut) in enumerate(zip(self.segments, cuts))
+                for number, (segment, modelled, cut) in enumerate(zip(self.segments, self._modelled_ms(), cuts))
             ],
             "Segments",
         )
@@ -217,6 +226,10 @@ class PartitionReport(Result):
     def basis(self) -> tuple[str, ...]:
         """What is proven, and how the numbers were obtained."""
         return (*([self.search.describe()] if self.search else []), *self.how)
+
+    def _modelled_ms(self) -> Sequence[float | None]:
+        """Of each segment, where what it takes was measured."""
+        return [each.modelled_ms for each in self.measured.segments] if self.measured else [None] * len(self.segments)
 
     def _neighbour_table(self) -> Table:
         return Table.of(

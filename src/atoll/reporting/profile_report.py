@@ -1,86 +1,29 @@
-"""Modelled times of a model's segments → the profile as rows for people and fields for programs."""
+"""What ``atoll profile`` says: where the time of an inference goes, modelled, and measured beside it."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from atoll.estimate.accuracy import Accuracy, error_sentence
+from atoll.products.result import Result
+from atoll.products.table import Column, Table
+from atoll.reporting.measure_report import MeasureReport
+from atoll.reporting.profile_parts import PARTS, OperatorProfile, SegmentProfile
 
-PARTS = ("fixed", "transfer", "instructions", "compute", "stream", "cpu")
-"""What the time of a segment consists of, in the order of the bar."""
-_MARKS = dict(zip(PARTS, "·▒-█▓c"))
-_BAR_CELLS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorProfile:
-    """One operator of a segment; times in ms per inference."""
-
-    segment: int
-    index: int
-    kind: str
-    name: str
-    """Its first output."""
-    on_tpu: bool
-    macs: int
-    parameter_bytes: int
-    """As laid out for the chip; 0 on the CPU."""
-    placement: str
-    """``cached``, ``streamed``, or empty: no parameters on the Edge TPU."""
-    compute_ms: float
-    stream_ms: float
-    """Its streamed parameters on the bus, while streamed operators compute."""
-    transfer_ms: float
-    """Its part of the inputs and outputs of the Edge TPU, and of the host's work on them."""
-    ms: float
-    """What it adds to the segment's total: of compute and stream only the one that the Edge TPU waits for."""
-    bound: str
-    """What keeps it from being faster: ``compute``, ``stream``, ``transfer``, ``cpu`` or ``nothing``."""
-    how: str
-    """``modelled``, or for operators of the CPU ``estimated`` or ``measured``."""
+_WORDS = {
+    "fixed": "what every inference takes",
+    "transfer": "inputs and outputs on the bus",
+    "instructions": "instructions on the bus",
+    "compute": "computing",
+    "stream": "streamed parameters on the bus",
+    "cpu": "operators on the CPU",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentProfile:
-    """One segment on one Edge TPU; times in ms per inference. The parts in :data:`PARTS` add up to the total."""
-
-    name: str
-    cached_bytes: int
-    streamed_bytes: int
-    instruction_bytes: float
-    fixed_ms: float
-    """An inference of next to nothing."""
-    transfer_ms: float
-    instructions_ms: float
-    compute_ms: float
-    """Of the Edge TPU, as far as nothing is waited for but itself."""
-    stream_ms: float
-    """Streamed parameters, where the Edge TPU waits for them."""
-    cpu_ms: float
-    total_ms: float
-    """With the parameters cached, on a single device."""
-    load_ms: float
-    """The first inference after another model takes this much longer."""
-    stage_ms: float
-    """Device time as a stage of its pipeline, where transfers take another time than on a single device."""
-
-    @property
-    def bound(self) -> str:
-        """The largest part."""
-        return max(PARTS, key=self.part)
-
-    def part(self, name: str) -> float:
-        """A part in ms, by its name in :data:`PARTS`."""
-        return float(getattr(self, f"{name}_ms"))
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A simulated run of the pipeline, filling and draining included."""
+class SimulatedRun:
+    """A simulated run of the pipeline, filling and draining included; times in ms."""
 
     inferences: int
     total_ms: float
@@ -89,14 +32,18 @@ class Run:
     device_utilization: tuple[float, ...]
     """Per segment, 0 to 1."""
     host_utilization: float
+    """0 to 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What one inference of a model takes, and how that was found out."""
+@dataclass(frozen=True, slots=True, repr=False)
+class ProfileReport(Result):
+    """What ``atoll profile`` says: what one inference of a model takes, and how that was found out; times in ms."""
+
+    schema: ClassVar[str] = "profile/1"
 
     model: str
     target: str
+    """The host profile that the times are modelled with."""
     description: str
     """Of the target."""
     bus: str
@@ -109,91 +56,107 @@ class Profile:
     """Between two results in steady state; one device: the latency."""
     bottleneck: int | None
     """The slowest segment; None when the host is."""
-    simulated: Run
+    simulated: SimulatedRun
     how: tuple[str, ...]
     """How each number was obtained."""
     accuracy: Accuracy | None
     """None: nobody has compared this target with measurements."""
+    measured: MeasureReport | None = None
+    """What was measured on a device, if one was named."""
 
     @property
     def throughput(self) -> float | None:
         """Inferences per second in steady state; None when nothing in the model takes any time."""
         return 1e3 / self.interval_ms if self.interval_ms else None
 
-    def fields(self) -> dict[str, Any]:
-        """For JSON."""
-        content = asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, with the throughput and what bounds each segment."""
+        content = Result.to_dict(self)
         for segment, item in zip(content["segments"], self.segments):
             segment["bound"] = item.bound
         return {**content, "throughput": self.throughput}
 
-    def provenance(self) -> list[str]:
-        """The sentences that go with every prediction."""
-        return [*self.how, f"Error: {error_sentence(self.accuracy)}."]
-
-
-OPERATOR_COLUMNS = (
-    "operator", "runs on", ">MACs", ">parameters", "placement", ">compute", ">stream", ">transfer", ">ms", "bound by",
-)  # fmt: skip
-SEGMENT_COLUMNS = ("segment", *(f">{part}" for part in PARTS), ">total ms", ">load ms", "bar")
-LEGEND = "bar: " + "  ".join(f"{mark} {part}" for part, mark in _MARKS.items())
-
-
-def operator_rows(operators: Sequence[OperatorProfile]) -> list[tuple[str, ...]]:
-    """In the order of :data:`OPERATOR_COLUMNS`; times in ms."""
-    return [
-        (
-            f"#{item.index} {item.kind}",
-            "Edge TPU" if item.on_tpu else f"CPU ({item.how})",
-            f"{item.macs:,}",
-            f"{item.parameter_bytes:,}" if item.parameter_bytes else "",
-            item.placement,
-            f"{item.compute_ms:.4f}",
-            f"{item.stream_ms:.4f}" if item.stream_ms else "",
-            f"{item.transfer_ms:.4f}" if item.transfer_ms else "",
-            f"{item.ms:.4f}",
-            item.bound,
+    def answer(self) -> tuple[str, ...]:
+        """What an inference takes, and what most of it is."""
+        measured = self.measured.answer() if self.measured else ()
+        if len(self.segments) == 1:
+            (segment,) = self.segments
+            first = f" The first inference takes {segment.load_ms:.2f} ms more, to load the parameters."
+            return (
+                f"{self.latency_ms:.3f} ms per inference on {self.target}, most of it {_WORDS[segment.bound]}."
+                f"{first if segment.load_ms else ''}",
+                *measured,
+            )
+        slowest = "the host" if self.bottleneck is None else f"segment {self.bottleneck}"
+        return (
+            f"{self.interval_ms:.3f} ms between results on {len(self.segments)} x {self.target}, bound by {slowest}; "
+            f"{self.latency_ms:.3f} ms through the empty pipeline; {self.simulated.inferences} inferences take "
+            f"{self.simulated.total_ms / 1e3:.3f} s.",
+            *measured,
         )
-        for item in operators
-    ]
 
+    def tables(self) -> tuple[Table, ...]:
+        """Measured beside modelled, if that was asked for; the segments; their operators."""
+        measured = self.measured.tables() if self.measured else ()
+        return (*measured, self._segment_table(), self._operator_table())
 
-def segment_rows(segments: Sequence[SegmentProfile]) -> list[tuple[str, ...]]:
-    """In the order of :data:`SEGMENT_COLUMNS`; bars have one scale, that of the slowest segment."""
-    longest = max((segment.total_ms for segment in segments), default=0.0)
-    return [
-        (
-            segment.name,
-            *(f"{segment.part(part):.3f}" for part in PARTS),
-            f"{segment.total_ms:.3f}",
-            f"{segment.load_ms:.2f}",
-            bar([segment.part(part) for part in PARTS], longest),
+    def basis(self) -> tuple[str, ...]:
+        """How the numbers were obtained, and what is known about their error."""
+        measured = self.measured.basis() if self.measured else ()
+        return (*measured, *self.how, f"Error: {error_sentence(self.accuracy)}.")
+
+    def _segment_table(self) -> Table:
+        several = len(self.segments) > 1
+        importance = {"fixed": 1, "cpu": 1}
+        columns = (
+            Column("segment", "number"),
+            Column("file", "name", importance=4),
+            *(Column(part, "number", unit="ms", digits=3, importance=importance.get(part, 0)) for part in PARTS),
+            Column("total", "number", unit="ms", digits=3),
+            Column("load", "number", unit="ms", digits=2, importance=2),
+            Column("bound by", importance=3),
         )
-        for segment in segments
-    ]
+        rows = [
+            (
+                number if several else None,
+                item.name,
+                *(item.part(part) or None for part in PARTS),
+                item.total_ms,
+                item.load_ms,
+                item.bound,
+            )
+            for number, item in enumerate(self.segments)
+        ]
+        return Table.of(columns, rows, "Segments (load comes on top in the first inference)")
 
-
-def bar(parts: Sequence[float], longest: float, cells: int = _BAR_CELLS) -> str:
-    """The parts side by side as marks; ``longest`` would fill all the cells.
-
-    Cells are shared out by where the parts end, so that rounding errors do not add up.
-    """
-    if longest <= 0:
-        return ""
-    text, end = "", 0.0
-    for part, mark in zip(parts, _MARKS.values()):
-        end += part
-        text += mark * (round(end / longest * cells) - len(text))
-    return text
-
-
-CSV_COLUMNS = tuple(OperatorProfile.__dataclass_fields__)
-
-
-def operators_csv(profile: Profile) -> str:
-    """One row per operator, with a header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows([getattr(item, name) for name in CSV_COLUMNS] for item in profile.operators)
-    return text.getvalue()
+    def _operator_table(self) -> Table:
+        columns = (
+            Column("segment", "number"),
+            Column("operator", "name"),
+            Column("runs on", "name"),
+            Column("MACs", "number", importance=5),
+            Column("parameters", "number", importance=4),
+            Column("placement", importance=3),
+            Column("compute", "number", unit="ms", digits=4, importance=2),
+            Column("stream", "number", unit="ms", digits=4, importance=1),
+            Column("transfer", "number", unit="ms", digits=4, importance=1),
+            Column("total", "number", unit="ms", digits=4),
+            Column("bound by"),
+        )
+        rows = [
+            (
+                item.segment if len(self.segments) > 1 else None,
+                f"#{item.index} {item.kind}",
+                "Edge TPU" if item.on_tpu else f"CPU ({item.how})",
+                item.macs,
+                item.parameter_bytes or None,
+                item.placement,
+                item.compute_ms,
+                item.stream_ms or None,
+                item.transfer_ms or None,
+                item.ms,
+                item.bound,
+            )
+            for item in self.operators
+        ]
+        return Table.of(columns, rows, "Operators")

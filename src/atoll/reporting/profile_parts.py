@@ -1,84 +1,85 @@
-"""Workloads, one per Edge TPU, and a target → :class:`Profile`, and a trace of a simulated run."""
+"""The modelled time of a segment → its parts, and what each of its operators adds to it."""
 
 from __future__ import annotations
 
-import itertools
+import csv
+import io
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import dataclass
 
-from atoll.estimate import MAX_CLOCK_MHZ, ParameterUse, RegionTiming, Timing, pipeline_timing, price, simulate
-from atoll.estimate.accuracy import held_out_error, sources
+from atoll.estimate import ParameterUse, RegionTiming, Timing
 from atoll.estimate.workload import Workload
-from atoll.hardware.host import Target
 from atoll.model.graph import Graph
 from atoll.model.subgraph import boundary
-from atoll.products.trace_events import Slice
-from atoll.reporting.modelled_trace import modelled_slices
-from atoll.reporting.profile_report import OperatorProfile, Profile, Run, SegmentProfile
 
-SIMULATED = 1000
-"""Inferences of the simulated run."""
-TRACED = 16
-"""First inferences of it that a trace shows."""
+PARTS = ("fixed", "transfer", "instructions", "compute", "stream", "cpu")
+"""What the time of a segment consists of."""
 
 
-def profile_model(
-    model: str,
-    workloads: Sequence[Workload],
-    target: Target,
-    *,
-    clock_mhz: float = MAX_CLOCK_MHZ,
-    measured_cpu: Sequence[Mapping[int, float]] | None = None,
-) -> tuple[Profile, list[Slice]]:
-    """The profile of a model's segments, one Edge TPU each, and a simulated run of them as slices of a trace.
+@dataclass(frozen=True, slots=True)
+class OperatorProfile:
+    """One operator of a segment; times in ms per inference."""
 
-    Args:
-        measured_cpu: per segment, ms of the operators that stay on the CPU, as
-            :func:`atoll.api.cpu_times.measure_cpu` gives them; the others are estimated.
-
-    Raises:
-        ValueError: no segments.
-    """
-    given: Sequence[Mapping[int, float]] = measured_cpu or [MappingProxyType({})] * len(workloads)
-    timings = [
-        price(work.demand, target, clock_mhz=clock_mhz, instruction_bytes=work.instruction_bytes, cpu_ms=cpu)
-        for work, cpu in zip(workloads, given)
-    ]
-    pipeline = pipeline_timing(timings, target)
-    run = simulate(pipeline.stages, SIMULATED, trace_items=TRACED)
-    several = len(workloads) > 1
-    result = Profile(
-        model=model,
-        target=target.name,
-        description=target.description,
-        bus=target.bus.kind,
-        clock_mhz=clock_mhz,
-        segments=tuple(map(_segment, workloads, timings, [stage.device_ms for stage in pipeline.stages])),
-        operators=tuple(
-            itertools.chain.from_iterable(
-                _operators(number, work, timing, cpu)
-                for number, (work, timing, cpu) in enumerate(zip(workloads, timings, given))
-            )
-        ),
-        latency_ms=pipeline.latency_ms,
-        interval_ms=pipeline.interval_ms,
-        bottleneck=pipeline.bottleneck if several else 0,
-        simulated=Run(
-            run.items,
-            run.total_ms,
-            run.mean_latency_ms,
-            run.max_latency_ms,
-            run.device_utilization,
-            run.host_utilization,
-        ),
-        how=tuple(sources(workloads, target, given)),
-        accuracy=held_out_error(target, len(workloads), clock_mhz, any(work.hosted for work in workloads)),
-    )
-    names = [[work.graph.where(i) for i in range(len(work.graph.operators))] for work in workloads]
-    return result, modelled_slices(timings, names, pipeline.stages, run.spans)
+    segment: int
+    index: int
+    kind: str
+    name: str
+    """Its first output."""
+    on_tpu: bool
+    macs: int
+    parameter_bytes: int
+    """As laid out for the chip; 0 on the CPU."""
+    placement: str
+    """``cached``, ``streamed``, or empty: no parameters on the Edge TPU."""
+    compute_ms: float
+    stream_ms: float
+    """Its streamed parameters on the bus, while streamed operators compute."""
+    transfer_ms: float
+    """Its part of the inputs and outputs of the Edge TPU, and of the host's work on them."""
+    ms: float
+    """What it adds to the segment's total: of compute and stream only the one that the Edge TPU waits for."""
+    bound: str
+    """What keeps it from being faster: ``compute``, ``stream``, ``transfer``, ``cpu`` or ``nothing``."""
+    how: str
+    """``modelled``, or for operators of the CPU ``estimated`` or ``measured``."""
 
 
-def _segment(work: Workload, timing: Timing, stage_ms: float) -> SegmentProfile:
+@dataclass(frozen=True, slots=True)
+class SegmentProfile:
+    """One segment on one Edge TPU; times in ms per inference. The parts in :data:`PARTS` add up to the total."""
+
+    name: str
+    cached_bytes: int
+    streamed_bytes: int
+    instruction_bytes: float
+    fixed_ms: float
+    """An inference of next to nothing."""
+    transfer_ms: float
+    instructions_ms: float
+    compute_ms: float
+    """Of the Edge TPU, as far as nothing is waited for but itself."""
+    stream_ms: float
+    """Streamed parameters, where the Edge TPU waits for them."""
+    cpu_ms: float
+    total_ms: float
+    """With the parameters cached, on a single device."""
+    load_ms: float
+    """The first inference after another model takes this much longer."""
+    stage_ms: float
+    """Device time as a stage of its pipeline, where transfers take another time than on a single device."""
+
+    @property
+    def bound(self) -> str:
+        """The largest part."""
+        return max(PARTS, key=self.part)
+
+    def part(self, name: str) -> float:
+        """A part in ms, by its name in :data:`PARTS`."""
+        return float(getattr(self, f"{name}_ms"))
+
+
+def segment_profile(work: Workload, timing: Timing, stage_ms: float) -> SegmentProfile:
+    """A segment by the parts of its time, which add up to its total."""
     regions = timing.regions
     streaming = [region.streamed_ms if _waits_for_stream(region, timing) else 0.0 for region in regions]
     return SegmentProfile(
@@ -104,7 +105,10 @@ def _waits_for_stream(region: RegionTiming, timing: Timing) -> bool:
     return sum(o.stream_ms for o in mine) >= sum(o.compute_ms for o in mine)
 
 
-def _operators(number: int, work: Workload, timing: Timing, measured: Mapping[int, float]) -> list[OperatorProfile]:
+def operator_profiles(
+    number: int, work: Workload, timing: Timing, measured: Mapping[int, float]
+) -> list[OperatorProfile]:
+    """The operators of segment ``number``; ``measured`` are those of the CPU whose time (ms) was measured here."""
     graph = work.graph
     transfers = _transfers(graph, timing.regions)
     waiting = {i: _waits_for_stream(region, timing) for region in timing.regions for i in region.operators}
@@ -147,3 +151,13 @@ def _transfers(graph: Graph, regions: Sequence[RegionTiming]) -> dict[int, float
                 share = graph.tensors[tensor].nbytes / total if total else 1 / len(owners)
                 result[index] = result.get(index, 0.0) + ms * share
     return result
+
+
+def operators_csv(operators: Sequence[OperatorProfile]) -> str:
+    """Comma-separated values, numbers in full: a header of the fields of :class:`OperatorProfile`, a row for each."""
+    text = io.StringIO()
+    names = tuple(OperatorProfile.__dataclass_fields__)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([getattr(item, name) for name in names] for item in operators)
+    return text.getvalue()

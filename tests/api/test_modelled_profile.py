@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from atoll import toolchain
-from atoll.api.cpu_times import measure_cpu
-from atoll.api.profile_model import profile_model
-from atoll.estimate import ParameterUse, pipeline_timing, price
+from atoll.api.cpu_times import cpu_operator_times
+from atoll.api.profile import modelled_profile
+from atoll.estimate import ParameterUse, pipeline_timing, timing_of
 from atoll.estimate.accuracy import held_out_error
 from atoll.estimate.simulation import TICKS_PER_SLOWEST_STAGE
 from atoll.estimate.workload import Workload, workload
 from atoll.hardware.host import Target, parse_target, profile, profile_names
 from atoll.model import Model
 from atoll.products.trace_events import trace_events
-from atoll.reporting.profile_report import PARTS, Profile
+from atoll.reporting.profile_parts import PARTS
+from atoll.reporting.profile_report import ProfileReport
 from builders import branched, chain
 
 PCIE = profile("x86-pcie")
@@ -63,8 +64,8 @@ def works(request: pytest.FixtureRequest) -> list[Workload]:
 
 @pytest.mark.parametrize("target", [PCIE, profile("pi3-usb2")], ids=lambda target: target.name)
 def test_operators_and_parts_add_up_to_the_total(works: list[Workload], target: Target) -> None:
-    result, _ = profile_model("m", works, target)
-    timings = [price(work.demand, target) for work in works]
+    result, _ = modelled_profile("m", works, target)
+    timings = [timing_of(work.demand, target) for work in works]
     for number, (segment, timing) in enumerate(zip(result.segments, timings)):
         assert segment.total_ms == timing.total_ms
         assert sum(map(segment.part, PARTS)) == pytest.approx(segment.total_ms)
@@ -78,7 +79,7 @@ def test_operators_and_parts_add_up_to_the_total(works: list[Workload], target: 
 
 
 def test_what_bounds_an_operator_is_its_largest_time(works: list[Workload]) -> None:
-    for item in profile_model("m", works, PCIE)[0].operators:
+    for item in modelled_profile("m", works, PCIE)[0].operators:
         if not item.on_tpu:
             assert item.bound == "cpu" and item.how == "estimated"
             continue
@@ -90,14 +91,14 @@ def test_what_bounds_an_operator_is_its_largest_time(works: list[Workload]) -> N
 
 
 def test_a_streamed_operator_of_some_size_is_bound_by_the_stream() -> None:
-    result, _ = profile_model("m", variants()["streamed"], PCIE)
+    result, _ = modelled_profile("m", variants()["streamed"], PCIE)
     assert [item.index for item in result.operators if item.bound == "stream"] == [1, 4]
     assert {item.index for item in result.operators if item.placement == "streamed"} == {1, 4}
     assert result.segments[0].bound == "stream"
 
 
-def slices(works: list[Workload]) -> tuple[Profile, list[dict[str, Any]], dict[tuple[int, int], str]]:
-    result, found = profile_model("m", works, PCIE)
+def slices(works: list[Workload]) -> tuple[ProfileReport, list[dict[str, Any]], dict[tuple[int, int], str]]:
+    result, found = modelled_profile("m", works, PCIE)
     events = trace_events(found)["traceEvents"]
     lanes = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
     return result, [e for e in events if e["ph"] == "X"], lanes
@@ -118,7 +119,7 @@ def test_no_two_slices_of_a_lane_overlap(works: list[Workload]) -> None:
 def test_the_trace_shows_what_each_inference_takes(works: list[Workload]) -> None:
     """In each stage as long as the pipeline model says (but for ticks of the simulation)."""
     result, events, lanes = slices(works)
-    stages = pipeline_timing([price(work.demand, PCIE) for work in works], PCIE).stages
+    stages = pipeline_timing([timing_of(work.demand, PCIE) for work in works], PCIE).stages
     first = [e for e in events if e["args"]["item"] == 0]
     tick = max(stage.device_ms + stage.host_ms for stage in stages) / TICKS_PER_SLOWEST_STAGE
     for number, stage in enumerate(stages):
@@ -148,7 +149,7 @@ def test_streaming_and_computing_overlap_in_the_trace() -> None:
 def test_measured_times_of_the_cpu_take_the_place_of_estimates() -> None:
     works = variants()["operators on the CPU"]
     measured = {3: 5.0, 4: 7.0, 5: 1.0}
-    result, _ = profile_model("m", works, PCIE, measured_cpu=[measured])
+    result, _ = modelled_profile("m", works, PCIE, measured_cpu=[measured])
     assert {item.index: item.ms for item in result.operators if item.how == "measured"} == measured
     assert result.segments[0].cpu_ms == 13.0
     assert any("measured here" in text for text in result.how) and not any("estimated from" in t for t in result.how)
@@ -157,9 +158,9 @@ def test_measured_times_of_the_cpu_take_the_place_of_estimates() -> None:
 def test_measuring_runs_each_operator_of_the_cpu_once_at_least() -> None:
     (whole,) = workloads(branched())
     for work in (only(whole, (0, 1)), replace(whole, regions=(), parameters={})):
-        times = measure_cpu(work)
+        times = cpu_operator_times(work)
         assert tuple(times) == work.hosted and all(ms > 0 for ms in times.values())
-    assert measure_cpu(whole) == {}
+    assert cpu_operator_times(whole) == {}
 
 
 def test_every_profile_of_the_package_has_a_known_error() -> None:
@@ -173,8 +174,8 @@ def test_every_profile_of_the_package_has_a_known_error() -> None:
 def test_nobody_knows_the_error_of_other_numbers() -> None:
     mine = parse_target('base = "x86-pcie"\n[host]\nfloor_ms = 0.5\n', "mine.toml")
     assert held_out_error(mine) is None
-    result, _ = profile_model("m", variants()["cached"], mine)
-    assert "not known" in result.provenance()[-1]
+    result, _ = modelled_profile("m", variants()["cached"], mine)
+    assert "not known" in result.basis()[-1]
 
 
 def test_cited_errors_are_those_of_the_documentation() -> None:
