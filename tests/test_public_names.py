@@ -29,6 +29,7 @@ def test_the_public_names_are_these_and_exist() -> None:
         "partition",
         "plan",
         "read_model",
+        "run",
         "write_model",
         "zoo",
     }

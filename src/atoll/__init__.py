@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atoll.api.learn import learn
     from atoll.api.partition import partition
     from atoll.api.plan import plan
+    from atoll.api.run import run
     from atoll.api.zoo import zoo
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
@@ -40,6 +41,7 @@ __all__ = [
     "partition",
     "plan",
     "read_model",
+    "run",
     "write_model",
     "zoo",
 ]
@@ -60,6 +62,7 @@ _HOMES = {
     "partition": "api.partition",
     "plan": "api.plan",
     "read_model": "model.tflite",
+    "run": "api.run",
     "write_model": "model.tflite",
     "zoo": "api.zoo",
 }

@@ -2,7 +2,7 @@
 
 load → check → cut → map → plan memory → emit     compile_models
 compile_models → write                            atoll.api.deploying
-write → open devices → run → compare              atoll.api.running
+lease → run → compare → report                    run
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,8 @@ from atoll.model.graph import Graph, Model
 from atoll.model.subgraph import boundary, extract, with_unique_names
 from atoll.model.tflite import model_bytes, read_model
 from atoll.partitioning import Partition, equal_parameters, partition_at
+from atoll.products.partition import EQUAL_PARAMETERS
+from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.support import Support, operator_support, require_compilable
 from atoll.support.operators import DEFAULT_RUNTIME, Status
 from atoll.support.regions import Regions, choose_regions
@@ -46,11 +48,11 @@ from atoll.version import __version__
 COMPILER = f"atoll {__version__}"
 """What our packages name as their compiler."""
 
-EQUAL_PARAMETERS = "equal parameter bytes"
-"""How a partition says that it was cut as the vendor's compiler cuts."""
-
 if TYPE_CHECKING:
-    pass
+    from atoll.compiler.deployment import Deployment
+    from atoll.pipeline.run_deployment import RunSettings
+    from atoll.products.run_result import Tensors
+    from atoll.reporting.run_report import RunReport
 
 _log = logging.getLogger("atoll")
 
@@ -295,6 +297,30 @@ def write_compiled(compiled: Compiled, directory: str | Path) -> list[Path]:
     """Write every compiled file into ``directory``, all of them or none. Raises :class:`OutputError`."""
     with _stage("write"), output_directory(directory) as output:
         return [output.write(segment.name, model_bytes(segment.model)) for segment in compiled.segments]
+
+
+def run(
+    deployment: Deployment,
+    model: Model | None,
+    frames: Iterable[Tensors],
+    settings: RunSettings,
+    on_progress: OnProgress = ignore,
+    on_message: OnMessage = ignore,
+) -> RunReport:
+    """Run compiled segments on devices of their own, and compare the outputs with those of ``model``, if it is given.
+
+    Raises as :func:`leased`, :func:`run_deployment` and :func:`compare`.
+    """
+    # Compiling does without LiteRT, which takes longer to import than most models to compile.
+    from atoll.pipeline.deployed_devices import leased
+    from atoll.pipeline.run_deployment import run_deployment
+    from atoll.reporting.comparison import compare
+    from atoll.reporting.run_report import run_report
+
+    with leased(deployment, settings, on_message) as devices:
+        result = run_deployment(deployment, devices, frames, settings, on_progress)
+    deviations = None if model is None else compare(result, model)
+    return run_report(deployment, result, deviations, tuple(settings.hosts.values()))
 
 
 @contextmanager

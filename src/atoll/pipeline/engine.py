@@ -12,7 +12,6 @@ from typing import Protocol
 
 from atoll.errors import PipelineError
 from atoll.pipeline import switch_interval as interval
-from atoll.pipeline.monitoring.stats import StageStats
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pool import Allocator
 from atoll.pipeline.recovery import Recovery
@@ -21,6 +20,7 @@ from atoll.pipeline.threads.stage import Item, Segment, StageError, Worker
 from atoll.pipeline.threads.watchdog import Watchdog
 from atoll.pipeline.unit import Unit
 from atoll.pipeline.wiring import Wiring
+from atoll.products.stage_stats import StageStats
 
 EXIT_GRACE_S = 5.0
 """How long a leaving process waits for stages that are still inside ``invoke`` (the slowest measured single

@@ -18,7 +18,6 @@ from atoll.pipeline.bounds import check_sizes, most_items
 from atoll.pipeline.engine import EXIT_GRACE_S, Engine
 from atoll.pipeline.groups import Groups, Segments, Spares, allocate_all, groups_of, opened, units_of
 from atoll.pipeline.monitoring.bottleneck import Bottleneck, bottleneck
-from atoll.pipeline.monitoring.stats import StageStats
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pool import Allocator, Pool
 from atoll.pipeline.processes.chain import Plan, jobs_of
@@ -27,6 +26,7 @@ from atoll.pipeline.recovery import OnError, Recovery, Reopen
 from atoll.pipeline.threads.queues import Channel, Closed
 from atoll.pipeline.threads.stage import Item, StageError
 from atoll.pipeline.wiring import Interpreter, wire
+from atoll.products.stage_stats import StageStats
 from atoll.products.tensor_spec import Array, TensorSpec
 
 Inputs = Mapping[str, Array] | Array

@@ -10,6 +10,9 @@ from atoll.errors import PartitionError
 from atoll.model.graph import DType, Graph
 from atoll.model.subgraph import boundary
 
+EQUAL_PARAMETERS = "equal parameter bytes"
+"""How a partition says that it was cut as the vendor's compiler cuts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
 from atoll.errors import PipelineError
-from atoll.pipeline.monitoring.stats import StageStats
+from atoll.products.stage_stats import StageStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LOOPBACK = "127.0.0.1"

@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+
+from atoll.products.stage_stats import StageStats
 
 _BITS = 5
 _HALF = 1 << _BITS  # buckets per power of two: a bucket is at most 1/32 wide, its middle at most 1/64 off
 _BUCKETS = _HALF * (64 - _BITS)
-
-
-@dataclass(frozen=True, slots=True)
-class StageStats:
-    """What one stage did so far; times in seconds, all zero before its first item.
-
-    A stage's time on an item is copying inputs in, ``invoke`` and copying outputs out. Of several interpreters on one
-    device only the time counts that it adds: from the end of the item before, if it had to wait for that one. The
-    shares of the time since the first item that the stage was busy, starved (waited for input) and held up (waited for
-    room behind it) add up to 1.
-    """
-
-    segment: int
-    count: int
-    total_s: float
-    mean_s: float
-    p50_s: float
-    p95_s: float
-    p99_s: float
-    wait_input_s: float
-    wait_output_s: float
-    busy_share: float
-    queued: int
-    """Items that waited in front of the stage when this was read."""
-    replica: int = 0
-    device: str = ""
-    """Name of the device, "" when its interpreter does not tell."""
-    failures: int = 0
-    """How often its interpreters raised or hung."""
-    retries: int = 0
-    """How many items it got right at a later attempt."""
 
 
 class Meter:

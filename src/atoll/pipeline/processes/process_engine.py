@@ -14,13 +14,13 @@ from queue import SimpleQueue
 from atoll.errors import PipelineError
 from atoll.pipeline import switch_interval as interval
 from atoll.pipeline.engine import EXIT_GRACE_S, end_all, keep_until_exit
-from atoll.pipeline.monitoring.stats import StageStats
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pool import Allocator
 from atoll.pipeline.processes.chain import LOOK_S, Chain, Plan, ProcessDiedError
 from atoll.pipeline.recovery import Recovery
 from atoll.pipeline.threads.queues import Channel, Closed
 from atoll.pipeline.threads.stage import Item, StageError
+from atoll.products.stage_stats import StageStats
 
 MOST_FRUITLESS = 10
 """How often in a row a chain may be replaced beyond retries, before anything has come out of it."""
