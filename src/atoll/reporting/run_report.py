@@ -14,6 +14,7 @@ from atoll.hardware.host import Target
 from atoll.products.partition import EQUAL_PARAMETERS
 from atoll.products.result import Result
 from atoll.products.run_result import RunResult, SegmentRun
+from atoll.products.stage_stats import StageStats
 from atoll.products.table import Column, Table, Value
 from atoll.reporting.agreement_table import agreement_table
 from atoll.reporting.comparison import Deviation
@@ -86,6 +87,8 @@ class RunReport(Result):
     """Virtual devices took as long as modelled, or longer."""
     interpreters_per_device: int
     segments: tuple[SegmentReport, ...]
+    stages: tuple[StageStats, ...]
+    """What each device did."""
     agreements: tuple[Agreement, ...] = ()
     """What the vendor's compiler says of each segment, beside our prediction."""
 
@@ -143,7 +146,7 @@ class RunReport(Result):
         )
 
     def tables(self) -> tuple[Table, ...]:
-        """The segments; and the vendor's compiler's figures beside our prediction, where it compiled."""
+        """The segments and their devices; and the vendor's compiler's figures beside our prediction, where it compiled."""
         replicated = any(segment.replicas > 1 for segment in self.segments)
         columns = (
             Column("segment", "number"),
@@ -156,7 +159,7 @@ class RunReport(Result):
             Column("modelled", "number", unit="ms", digits=3),
             Column("of slowest", "share"),
             Column("Edge TPUs", "number"),
-            Column("device", "name", importance=4),
+            Column("file", "name", importance=4),
         )
         rows: list[tuple[Value, ...]] = [
             (
@@ -170,12 +173,38 @@ class RunReport(Result):
                 segment.modelled_ms,
                 segment.share_of_bottleneck,
                 segment.replicas if replicated else None,
-                segment.device,
+                segment.file,
             )
             for number, segment in enumerate(self.segments)
         ]
-        segments = Table.of(columns, rows, "Segments")
-        return (segments, agreement_table(self.agreements)) if self.agreements else (segments,)
+        tables = (Table.of(columns, rows, "Segments"), self._devices())
+        return (*tables, agreement_table(self.agreements)) if self.agreements else tables
+
+    def _devices(self) -> Table:
+        columns = (
+            Column("device", "name"),
+            Column("segment", "number"),
+            Column("inferences", "number"),
+            Column("mean", "number", unit="ms", digits=2),
+            Column("p95", "number", unit="ms", digits=2, importance=2),
+            Column("busy", "share"),
+            Column("waits for input", "share"),
+            Column("for room", "share"),
+        )
+        rows = [
+            (
+                stage.device,
+                stage.segment,
+                stage.count,
+                stage.mean_s * 1e3,
+                stage.p95_s * 1e3,
+                stage.busy_share,
+                stage.wait_input_share,
+                stage.wait_output_share,
+            )
+            for stage in self.stages
+        ]
+        return Table.of(columns, rows, "Devices: what they took, and how they spent the time")
 
     def _clock(self) -> str:
         """Whose time the measured column holds."""
@@ -240,6 +269,7 @@ def run_report(
         real_time=result.virtual and result.real_time,
         interpreters_per_device=result.interpreters_per_device,
         segments=tuple(_segment_report(file, own, slowest) for file, own in zip(deployment.segments, result.segments)),
+        stages=tuple(stage for segment in result.segments for stage in segment.stages),
         agreements=deployment.agreements,
     )
 
