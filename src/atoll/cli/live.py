@@ -53,7 +53,7 @@ class LiveView:
         from atoll.pipeline.monitoring.snapshot import PipelineSnapshot
         from atoll.reporting.formats import render
 
-        snapshot = PipelineSnapshot(self._done, time.perf_counter() - self._begin, pipeline.stats())
+        snapshot = PipelineSnapshot(self._done, self._total, time.perf_counter() - self._begin, pipeline.stats())
         bar = ProgressBar(total=self._total, completed=self._done, width=60)
         return Group(title, bar, Text(render(snapshot, "text", cells)))
 

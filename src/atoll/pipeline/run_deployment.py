@@ -19,7 +19,7 @@ from atoll.model.graph import Model
 from atoll.pipeline.monitoring.bottleneck import bottleneck
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pipeline import Pipeline
-from atoll.pipeline.wiring import Interpreter
+from atoll.pipeline.wiring import InterpreterLike
 from atoll.products.progress import OnProgress, ignore
 from atoll.products.run_result import RunResult, SegmentRun, Tensors
 from atoll.products.tensor_spec import TensorSpec
@@ -169,7 +169,7 @@ def _groups(deployment: Deployment, devices: Sequence[EdgeTpu]) -> list[list[Edg
     return [list(itertools.islice(left, segment.replicas)) for segment in deployment.segments]
 
 
-def _open(segment: SegmentFile, device: EdgeTpu, settings: RunSettings) -> Interpreter:
+def _open(segment: SegmentFile, device: EdgeTpu, settings: RunSettings) -> InterpreterLike:
     original: Model | str | Path | None = settings.original
     if segment.compiled is not None and original is None:
         original = segment.compiled.source

@@ -146,7 +146,7 @@ class RunReport(Result):
         )
 
     def tables(self) -> tuple[Table, ...]:
-        """The segments and their devices; and the vendor's compiler's figures beside our prediction, where it compiled."""
+        """Segments, devices, and the vendor's compiler's figures beside our prediction, where it compiled."""
         replicated = any(segment.replicas > 1 for segment in self.segments)
         columns = (
             Column("segment", "number"),

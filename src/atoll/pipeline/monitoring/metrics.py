@@ -83,6 +83,7 @@ class MetricsServer:
         self._thread.start()
 
     def close(self) -> None:
+        """Serve no more."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

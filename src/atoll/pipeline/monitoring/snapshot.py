@@ -19,6 +19,8 @@ class PipelineSnapshot(Result):
 
     done: int
     """Results that have come out."""
+    total: int
+    """How many shall come."""
     seconds: float
     """Since the first input."""
     stages: tuple[StageStats, ...]
@@ -31,7 +33,10 @@ class PipelineSnapshot(Result):
     def answer(self) -> tuple[str, ...]:
         """The rate, and what limits it."""
         limit = bottleneck(self.stages)
-        return (f"{self.done} results, {self.rate:.1f}/s", *([f"{limit.message}. {limit.help}"] if limit else []))
+        return (
+            f"{self.done} results of {self.total}, {self.rate:.1f}/s",
+            *([f"{limit.message}. {limit.help}"] if limit else []),
+        )
 
     def tables(self) -> tuple[Table, ...]:
         """A row per device."""

@@ -11,7 +11,7 @@ _HALF = 1 << _BITS  # buckets per power of two: a bucket is at most 1/32 wide, i
 _BUCKETS = _HALF * (64 - _BITS)
 
 
-class Meter:
+class StageMeter:
     """What one device does for one segment: durations in logarithmic buckets, by all its workers, read by any thread.
 
     Times are in ns, of any clock that goes forward.
@@ -71,6 +71,7 @@ class Meter:
         return result
 
     def read(self, segment: int, queued: int, replica: int = 0, device: str = "") -> StageStats:
+        """The numbers so far."""
         count, busy, wait_input, wait_output = self.count, self.busy, self.wait_input, self.wait_output
         p50, p95, p99 = self.percentiles(0.5, 0.95, 0.99)
         return StageStats(
