@@ -15,6 +15,7 @@ from atoll import toolchain
 from atoll.api.codegen import choose_codegen
 from atoll.api.deploying import deploy
 from atoll.compiler.deployment import Deployment, deployed
+from atoll.compiler.external import VendorCompiler
 from atoll.device.inventory import edge_tpus, fitting
 from atoll.errors import UsageError
 from atoll.hardware.buses import BUSES
@@ -22,7 +23,7 @@ from atoll.hardware.host import Target, load_target
 from atoll.model import is_compiled
 from atoll.model.graph import Graph, Model
 from atoll.model.load import ModelLike, load
-from atoll.partitioning import Partition, read_partition
+from atoll.partitioning import Partition, PartitionFile, read_partition
 from atoll.pipeline.monitoring.metrics import MetricsServer
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pipeline import Pipeline
@@ -122,8 +123,8 @@ def run(
     chosen = (devices,) if isinstance(devices, str) else tuple(devices)
     hosts = _hosts(bus, target, real_time)
     with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
-        request = _CompileRequest(tpus, partition, segments_dir or temporary, codegen, compiler, chosen)
-        deployment, whole = _deployment(files, original, request, on_progress)
+        cutting = _Cutting(tpus, partition, segments_dir or temporary, codegen, compiler, chosen)
+        deployment, whole = _deployment(files, original, cutting, on_progress)
         settings = RunSettings(
             inferences=inferences,
             kept=verify,
@@ -145,18 +146,6 @@ def run(
     return report
 
 
-@dataclass(frozen=True, slots=True)
-class _CompileRequest:
-    """How a model that is not compiled yet becomes files that can run."""
-
-    tpus: int | None
-    partition: str | Path | Partition | None
-    directory: str | Path
-    codegen: Codegen
-    compiler: str | None
-    devices: tuple[str, ...]
-
-
 def _hosts(bus: str | None, target: str | Path | Target | None, real_time: bool) -> Mapping[str, Target]:
     """By bus, the host whose latencies are modelled: one for all, in real time each bus its own, otherwise none."""
     if bus and target:
@@ -170,53 +159,63 @@ def _hosts(bus: str | None, target: str | Path | Target | None, real_time: bool)
     return {name: load_target(kind.host) for name, kind in BUSES.items()} if real_time else {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Cutting:
+    """How a model that is not compiled yet becomes files that can run."""
+
+    tpus: int | None
+    partition: str | Path | Partition | None
+    directory: str | Path
+    codegen: Codegen
+    compiler: str | None
+    devices: tuple[str, ...]
+
+    def refuse(self) -> None:
+        """Whoever gives compiled files cannot say how to cut."""
+        named = {
+            "--tpus": self.tpus,
+            "--partition": self.partition,
+            "--compiler": self.compiler,
+            "--codegen": None if self.codegen == "auto" else self.codegen,
+        }
+        useless = [name for name, value in named.items() if value is not None]
+        if useless:
+            raise UsageError(f"{useless[0]} is for a model that is not compiled yet", "Leave it out.")
+
+    def places(self, model: Model) -> PartitionFile:
+        """Where to cut, and what runs each segment."""
+        if self.tpus is not None and self.partition is not None:
+            raise UsageError("--tpus and --partition both say how to cut", "Leave one of the two out.")
+        if self.partition is None:
+            return PartitionFile(toolchain.equal_partition(model.main, self.tpus or DEFAULT_TPUS), (), ())
+        if isinstance(self.partition, Partition):
+            return PartitionFile(self.partition, (), ())
+        return read_partition(self.partition, model.main)
+
+    def vendor_compiler(self) -> VendorCompiler | None:
+        """The vendor's compiler if it is to be used; None: ours."""
+        found = [device for choice in self.devices for device in fitting(choice)] if self.devices else edge_tpus()
+        return choose_codegen(self.codegen, self.compiler, any(not device.virtual for device in found), _log.info)
+
+
 def _deployment(
-    files: Sequence[ModelLike], original: ModelLike | None, request: _CompileRequest, on_progress: OnProgress
+    files: Sequence[ModelLike], original: ModelLike | None, cutting: _Cutting, on_progress: OnProgress
 ) -> tuple[Deployment, Model | None]:
     """The compiled files, and the uncut model to compare with, if it is there."""
     if not files:
         raise UsageError("there is no model to run", "Name one.")
-    paths = [model.path if isinstance(model, Model) else model for model in files]
-    first = load(files[0])
-    if len(files) > 1 or is_compiled(first):
-        _refuse_cutting(request)
-        whole = load(original) if original is not None else None
-        return deployed(paths, whole), whole
+    model = load(files[0])
+    if len(files) > 1 or is_compiled(model):
+        cutting.refuse()
+        whole = None if original is None else load(original)
+        return deployed([item.path if isinstance(item, Model) else item for item in files], whole), whole
     if original is not None:
-        raise UsageError(f"{paths[0]} is not compiled: it is the original itself", "Leave --original out.")
-    on_progress(f"compiling {paths[0]}")
-    return _compiled(first, request), first
-
-
-def _refuse_cutting(request: _CompileRequest) -> None:
-    named = {
-        "--tpus": request.tpus,
-        "--partition": request.partition,
-        "--compiler": request.compiler,
-        "--codegen": None if request.codegen == "auto" else request.codegen,
-    }
-    useless = [name for name, value in named.items() if value is not None]
-    if useless:
-        raise UsageError(f"{useless[0]} is for a model that is not compiled yet", "Leave it out.")
-
-
-def _compiled(model: Model, request: _CompileRequest) -> Deployment:
+        raise UsageError(f"{model.path} is not compiled: it is the original itself", "Leave --original out.")
     require_compilable(model)
-    replicas: tuple[int, ...] = ()
-    kinds: tuple[str, ...] = ()
-    if request.partition is None:
-        partition = toolchain.equal_partition(model.main, request.tpus or DEFAULT_TPUS)
-    elif request.tpus is not None:
-        raise UsageError("--tpus and --partition both say how to cut", "Leave one of the two out.")
-    elif isinstance(request.partition, Partition):
-        partition = request.partition
-    else:
-        file = read_partition(request.partition, model.main)
-        partition, replicas, kinds = file.partition, file.replicas, file.devices
-    found = [device for choice in request.devices for device in fitting(choice)] if request.devices else edge_tpus()
-    real = any(not device.virtual for device in found)
-    by = choose_codegen(request.codegen, request.compiler, real, _log.info)
-    return deploy(model, partition, request.directory, by, replicas, kinds)
+    cut = cutting.places(model)
+    on_progress(f"compiling {model.path}")
+    made = deploy(model, cut.partition, cutting.directory, cutting.vendor_compiler(), cut.replicas, cut.devices)
+    return made, model
 
 
 def _frames(input: str | Path | Iterable[Tensors] | None, interface: Graph, seed: int) -> Iterable[Tensors]:  # noqa: A002

@@ -18,7 +18,7 @@ from atoll.pipeline.pool import Allocator
 from atoll.pipeline.recovery import Recovery, StallError
 from atoll.pipeline.threads.item import Item, StageError
 from atoll.pipeline.threads.queues import Channel
-from atoll.pipeline.threads.stage import EngineContext, PipelineStage, Worker
+from atoll.pipeline.threads.stage import EngineContext, SegmentStage, Worker
 from atoll.pipeline.threads.watchdog import Watchdog
 from atoll.pipeline.unit import InterpreterUnit
 from atoll.pipeline.wiring import Wiring
@@ -74,7 +74,7 @@ class Engine:
         self._lock = threading.Lock()
         context = EngineContext(settings.allocator, recovery, self._fail, self.crash, settings.trace)
         self._stages = [
-            PipelineStage(i, part, group, source, sink, context)
+            SegmentStage(i, part, group, source, sink, context)
             for i, (group, part, source, sink) in enumerate(
                 zip(units, wiring.stages, self._channels, self._channels[1:]), first
             )

@@ -15,11 +15,9 @@ from atoll.device import EdgeTpu, VirtualEdgeTpu, make_interpreter
 from atoll.device.real.runtime import PERFORMANCE
 from atoll.estimate.latency import latency_function
 from atoll.hardware.host import Target
-from atoll.model.graph import Model
 from atoll.pipeline.monitoring.bottleneck import bottleneck
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pipeline import Pipeline
-from atoll.pipeline.wiring import InterpreterLike
 from atoll.products.progress import OnProgress, ignore
 from atoll.products.run_result import RunResult, SegmentRun, Tensors
 from atoll.products.tensor_spec import TensorSpec
@@ -70,6 +68,13 @@ class RunSettings:
         """How many interpreters a device gets."""
         return self.per_device or (OVERLAP if device.virtual and self.real_time else 1)
 
+    def opening(self, segment: SegmentFile, device: EdgeTpu) -> dict[str, Any]:
+        """What :func:`make_interpreter` is told beside file and device."""
+        if device.virtual:
+            compiled_from = segment.compiled.source if segment.compiled is not None else None
+            return {"original": self.original if self.original is not None else compiled_from}
+        return {"options": {"Performance": PERFORMANCE[self.clock]} if self.clock else {}}
+
 
 def run_deployment(
     deployment: Deployment,
@@ -95,7 +100,11 @@ def run_deployment(
     groups = _groups(deployment, devices)
     with _modelled(deployment, groups, settings):
         segments = [
-            [_open(segment, device, settings) for device in group for _ in range(settings.interpreters_on(device))]
+            [
+                make_interpreter(segment.path, device, **settings.opening(segment, device))
+                for device in group
+                for _ in range(settings.interpreters_on(device))
+            ]
             for segment, group in zip(deployment.segments, groups)
         ]
         graph = deployment.interface
@@ -167,16 +176,6 @@ def _groups(deployment: Deployment, devices: Sequence[EdgeTpu]) -> list[list[Edg
     """Each segment's devices."""
     left = iter(devices)
     return [list(itertools.islice(left, segment.replicas)) for segment in deployment.segments]
-
-
-def _open(segment: SegmentFile, device: EdgeTpu, settings: RunSettings) -> InterpreterLike:
-    original: Model | str | Path | None = settings.original
-    if segment.compiled is not None and original is None:
-        original = segment.compiled.source
-    if device.virtual:
-        return make_interpreter(segment.path, device, original=original)  # type: ignore[no-any-return]
-    chosen = {"Performance": PERFORMANCE[settings.clock]} if settings.clock else {}
-    return make_interpreter(segment.path, device, options=chosen)  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class EngineContext:
     trace: Trace | None
 
 
-class PipelineStage:
+class SegmentStage:
     """What the workers of one segment share."""
 
     def __init__(
@@ -117,7 +117,7 @@ class Worker:
     (:meth:`overdue`). Whoever holds the lock first has the item: the thread finds out in :meth:`_claim` and ends.
     """
 
-    def __init__(self, stage: PipelineStage, replica: int, unit: InterpreterUnit, meter: StageMeter) -> None:
+    def __init__(self, stage: SegmentStage, replica: int, unit: InterpreterUnit, meter: StageMeter) -> None:
         self.stage = stage
         self.replica = replica
         self.unit = unit
