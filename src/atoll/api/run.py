@@ -19,7 +19,7 @@ from atoll.compiler.external import VendorCompiler
 from atoll.device.inventory import edge_tpus, fitting
 from atoll.errors import UsageError
 from atoll.hardware.buses import BUSES
-from atoll.hardware.host import Target, load_target
+from atoll.hardware.host import Target, host_of
 from atoll.model import is_compiled
 from atoll.model.graph import Graph, Model
 from atoll.model.load import ModelLike, load
@@ -148,15 +148,9 @@ def run(
 
 def _hosts(bus: str | None, target: str | Path | Target | None, real_time: bool) -> Mapping[str, Target]:
     """By bus, the host whose latencies are modelled: one for all, in real time each bus its own, otherwise none."""
-    if bus and target:
-        raise UsageError("--bus and --target both name a host", "Leave one of the two out.")
-    if bus and bus not in BUSES:
-        raise UsageError(f"'{bus}' is no bus of an Edge TPU", f"Known are {', '.join(BUSES)}.")
-    if bus:
-        target = BUSES[bus].host
-    if target is not None:
-        return dict.fromkeys(BUSES, target if isinstance(target, Target) else load_target(target))
-    return {name: load_target(kind.host) for name, kind in BUSES.items()} if real_time else {}
+    if bus or target is not None:
+        return dict.fromkeys(BUSES, host_of(bus, target))
+    return {name: host_of(name) for name in BUSES} if real_time else {}
 
 
 @dataclass(frozen=True, slots=True)
