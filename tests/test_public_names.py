@@ -32,6 +32,7 @@ def test_the_public_names_are_these_and_exist() -> None:
         "plan",
         "profile",
         "read_model",
+        "run",
         "write_model",
         "zoo",
     }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atoll.api.partition import partition
     from atoll.api.plan import plan
     from atoll.api.profile import profile
+    from atoll.api.run import run
     from atoll.api.zoo import zoo
     from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
@@ -46,6 +47,7 @@ __all__ = [
     "plan",
     "profile",
     "read_model",
+    "run",
     "write_model",
     "zoo",
 ]
@@ -69,6 +71,7 @@ _HOMES = {
     "plan": "api.plan",
     "profile": "api.profile",
     "read_model": "model.tflite",
+    "run": "api.run",
     "write_model": "model.tflite",
     "zoo": "api.zoo",
 }

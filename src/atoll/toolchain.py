@@ -6,15 +6,17 @@ load → (partition) → compile → write → lease → run → compare
     partition  = equal_partition(model.main, 2)         Partition; or partitioning.best_cuts, or a file
     compiler   = choose_compiler(real_devices=False)    Compiler: ours, or the vendor's
     deployment = deploy(model, partition, "out", compiler)
+    report     = run(deployment, model, frames, settings)
 
 A compiler goes through stages of its own for each segment: compiler/own_compiler.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atoll.compiler.choosing import choose_compiler
 from atoll.compiler.deployment import Deployment, deployed, deployment
@@ -25,10 +27,15 @@ from atoll.model.graph import Model
 from atoll.model.load import load, named
 from atoll.partitioning.equal_bytes import equal_partition
 from atoll.products.partition import Partition
-from atoll.products.progress import OnProgress, ignore
+from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.support import require_compilable
 
-__all__ = ["choose_compiler", "compile_model", "deploy", "deployed", "equal_partition", "load"]
+if TYPE_CHECKING:
+    from atoll.pipeline.run_deployment import RunSettings
+    from atoll.products.run_result import Tensors
+    from atoll.reporting.run_report import RunReport
+
+__all__ = ["choose_compiler", "compile_model", "deploy", "deployed", "equal_partition", "load", "run"]
 
 
 def compile_model(
@@ -64,3 +71,27 @@ def deploy(
     """
     files = compiler.compile([model], directory, partition, on_progress)
     return deployment(files, model, partition, replicas, kinds)
+
+
+def run(
+    deployment: Deployment,
+    model: Model | None,
+    frames: Iterable[Tensors],
+    settings: RunSettings,
+    on_progress: OnProgress = ignore,
+    on_message: OnMessage = ignore,
+) -> RunReport:
+    """Run compiled segments on devices of their own, and compare the outputs with those of ``model``, if it is given.
+
+    Raises as :func:`leased`, :func:`run_deployment` and :func:`compare`.
+    """
+    # Compiling does without LiteRT, which takes longer to import than most models to compile.
+    from atoll.pipeline.deployed_devices import leased
+    from atoll.pipeline.run_deployment import run_deployment
+    from atoll.reporting.comparison import compare
+    from atoll.reporting.run_report import run_report
+
+    with leased(deployment, settings, on_message) as devices:
+        result = run_deployment(deployment, devices, frames, settings, on_progress)
+    deviations = None if model is None else compare(result, model)
+    return run_report(deployment, result, deviations, tuple(settings.hosts.values()))

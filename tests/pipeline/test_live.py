@@ -7,17 +7,22 @@ import io
 from pipeline_fakes import chain, frame
 from rich.console import Console
 
-from atoll.cli.live import picture
+from atoll.cli.live import LiveView
 from atoll.pipeline import Pipeline
 
 
 def test_every_device_the_rate_and_the_progress() -> None:
-    with Pipeline(chain(2), devices=["pci:0", "usb:1"]) as pipeline:
-        console = Console(width=200, record=True, file=io.StringIO())
-        console.print(picture(pipeline, "running net", 10, 0.0))
-        list(pipeline.map(frame(i) for i in range(5)))
-        console.print(picture(pipeline, "running net", 10, 0.5))
+    view = LiveView()
+    console = Console(width=200, record=True, file=io.StringIO())
+    view.on_progress("compiling net")
+    console.print(view.picture(120))
+    with Pipeline(chain(2), devices=["pci:0", "usb:1"]) as pipeline, view.watch(pipeline):
+        view.on_progress("running net", 0, 10)
+        console.print(view.picture(120))
+        for done, _ in enumerate(pipeline.map(frame(i) for i in range(5)), start=1):
+            view.on_progress("running net", done, 10)
+        console.print(view.picture(120))
     text = console.export_text()
-    assert "running net: 0 of 10" in text
-    assert "running net: 5 of 10, 10.0/s" in text
+    assert "compiling net" in text and "running net" in text
+    assert "0 results" in text and "5 results of 10, " in text
     assert all(sum(name in line for line in text.splitlines()) == 2 for name in ("pci:0", "usb:1"))

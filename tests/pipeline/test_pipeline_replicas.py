@@ -13,21 +13,17 @@ from pipeline_fakes import PATIENCE_S, POISON, Fake, expected, frame, step
 
 from atoll.errors import PipelineError
 from atoll.pipeline import Pipeline, StageError
+from atoll.pipeline.threads.item import Item
 from atoll.pipeline.threads.merge import Merge
 from atoll.pipeline.threads.queues import Channel
 
 
-class Thing:
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
 @given(order=st.permutations(range(12)))
 def test_a_merge_puts_items_in_order(order: list[int]) -> None:
-    sink: Channel[Thing] = Channel(100)
-    merge: Merge[Thing] = Merge(sink, 12)
+    sink: Channel[Item] = Channel(100)
+    merge = Merge(sink, 12)
     for number in order:
-        merge.put(Thing(number))
+        merge.put(Item(number, {}))
     assert [sink.get().number for _ in order] == list(range(12))
 
 

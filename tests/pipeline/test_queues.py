@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pipeline_fakes import PATIENCE_S
 
-from atoll.pipeline.threads.queues import Channel, Closed
+from atoll.pipeline.threads.queues import Channel, ChannelClosed
 
 
 @given(
@@ -23,7 +23,7 @@ def test_behaves_like_a_bounded_list(size: int, actions: list[str]) -> None:
     lifted = finished = aborted = False
     for number, action in enumerate(actions):
         if action == "lift":
-            channel.lift()
+            channel.remove_bound()
             lifted = True
         elif action == "finish":
             channel.finish()
@@ -44,7 +44,7 @@ def test_behaves_like_a_bounded_list(size: int, actions: list[str]) -> None:
             if inside:
                 assert channel.get() == inside.popleft()
             else:
-                with pytest.raises(Closed if finished or aborted else TimeoutError):
+                with pytest.raises(ChannelClosed if finished or aborted else TimeoutError):
                     channel.get(timeout=0)
 
 
@@ -59,7 +59,7 @@ def test_the_end_wakes_all_who_wait(end: Callable[[Channel[int]], None], wait: C
     def waiter() -> None:
         try:
             wait(channel)
-        except Closed:
+        except ChannelClosed:
             woken.append(True)
 
     threads = [threading.Thread(target=waiter) for _ in range(3)]
@@ -76,7 +76,7 @@ def test_nothing_comes_out_of_an_aborted_channel_even_if_a_writer_was_late() -> 
     channel.abort()
     channel._items.put(7)  # as a writer does that looked just before the end
     for _ in range(3):
-        with pytest.raises(Closed):
+        with pytest.raises(ChannelClosed):
             channel.get(timeout=0)
 
 
@@ -95,5 +95,5 @@ def test_what_was_taken_when_the_channel_is_aborted_is_not_lost() -> None:
 
     channel._items = Interrupted()  # type: ignore[assignment]
     assert channel.get() == 1
-    with pytest.raises(Closed):
+    with pytest.raises(ChannelClosed):
         channel.get()

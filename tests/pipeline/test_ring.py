@@ -15,9 +15,9 @@ from pipeline_fakes import PATIENCE_S
 
 from atoll.errors import PipelineError
 from atoll.pipeline import Pool, StageError, TensorSpec
-from atoll.pipeline.processes.ring import Ring, RingSink, RingSource, Signals
-from atoll.pipeline.threads.queues import Closed
-from atoll.pipeline.threads.stage import Item
+from atoll.pipeline.processes.ring import Ring, RingSignals, RingSink, RingSource
+from atoll.pipeline.threads.item import Item
+from atoll.pipeline.threads.queues import ChannelClosed
 
 SPECS = [
     TensorSpec("a", (2, 3), np.dtype(np.int8)),
@@ -29,7 +29,7 @@ SPECS = [
 @contextmanager
 def ring(frames: int, specs: list[TensorSpec] = SPECS) -> Iterator[tuple[Ring, Ring]]:
     """Its writing and its reading side."""
-    signals = Signals(multiprocessing.get_context("spawn"))
+    signals = RingSignals(multiprocessing.get_context("spawn"))
     writer = Ring.create(specs, frames, signals)
     reader = Ring(writer.memory, signals)
     writer.forget()
@@ -65,7 +65,7 @@ def test_everything_comes_out_once_and_in_order(frames: int, plan: list[bool], r
                     if not item.error:
                         assert (item.tensors["a"] == value).all() and item.tensors["empty"].shape == (0, 4)
                     found.append((item.number, value))
-            except Closed:
+            except ChannelClosed:
                 pass
 
         threads = [threading.Thread(target=read) for _ in range(readers)]
@@ -106,7 +106,7 @@ def test_an_abort_wakes_every_thread_of_its_side_or_of_both(everywhere: bool) ->
         def leave(name: str, wait: object) -> None:
             try:
                 wait()  # type: ignore[operator]
-            except Closed:
+            except ChannelClosed:
                 left.append(name)
 
         readers = [threading.Thread(target=leave, args=("read", lambda: reader.get(Pool()))) for _ in range(3)]
@@ -120,7 +120,7 @@ def test_an_abort_wakes_every_thread_of_its_side_or_of_both(everywhere: bool) ->
             thread.join(PATIENCE_S)
         assert left == ["read"] * 3
         if everywhere:
-            with pytest.raises(Closed):
+            with pytest.raises(ChannelClosed):
                 writer.put(tensors(1))
             writer.finish()  # returns
 
@@ -198,7 +198,7 @@ def test_a_reader_that_fails_leaves_the_ring_closable() -> None:
 
 def test_memory_that_is_not_there_is_refused() -> None:
     specs = [TensorSpec("large", (1 << 50,), np.dtype(np.int8))]
-    signals = Signals(multiprocessing.get_context("spawn"))
+    signals = RingSignals(multiprocessing.get_context("spawn"))
     with pytest.raises(PipelineError, match="no shared memory for 4 frames of 1125899906842"):
         Ring.create(specs, 4, signals)
     for dtype in ("S4", "U2", "O"):

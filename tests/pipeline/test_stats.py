@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from pipeline_fakes import PATIENCE_S, Fake
 
 from atoll.pipeline import Pipeline
-from atoll.pipeline.monitoring.stats import Meter
+from atoll.pipeline.monitoring.stats import StageMeter
 
 nanoseconds = st.one_of(st.integers(0, 10_000), st.integers(0, 10**12))
 
 
 @given(st.lists(nanoseconds, min_size=1, max_size=200))
 def test_percentiles_are_within_a_64th_of_the_exact_ones(durations: list[int]) -> None:
-    meter, now = Meter(), 0
+    meter, now = StageMeter(), 0
     for duration in durations:
         meter.record(now, now + duration)
         now += duration
@@ -31,7 +31,7 @@ def test_percentiles_are_within_a_64th_of_the_exact_ones(durations: list[int]) -
 
 @given(st.lists(st.tuples(nanoseconds, nanoseconds, nanoseconds), min_size=1, max_size=50))
 def test_totals_are_exact_and_the_first_wait_does_not_count(items: list[tuple[int, int, int]]) -> None:
-    meter, now = Meter(), 1000
+    meter, now = StageMeter(), 1000
     for waited, busy, held in items:
         begin = now + waited
         meter.record(begin, begin + busy)
@@ -50,7 +50,7 @@ def test_totals_are_exact_and_the_first_wait_does_not_count(items: list[tuple[in
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=40))
 def test_two_workers_on_one_device_count_the_time_when_any_of_them_is_at_it(spans: list[tuple[int, int]]) -> None:
-    meter = Meter()
+    meter = StageMeter()
     begins = sorted(begin for begin, _ in spans)
     ends = sorted(begin + busy for begin, busy in spans)  # first come, first served
     for begin, end in zip(begins, ends):
@@ -61,12 +61,12 @@ def test_two_workers_on_one_device_count_the_time_when_any_of_them_is_at_it(span
 
 
 def test_all_zero_before_the_first_item() -> None:
-    stats = Meter().read(segment=0, queued=0)
+    stats = StageMeter().read(segment=0, queued=0)
     assert (stats.count, stats.total_s, stats.mean_s, stats.p99_s, stats.busy_share) == (0, 0, 0, 0, 0)
 
 
 def test_memory_does_not_grow_with_the_number_of_items() -> None:
-    meter = Meter()
+    meter = StageMeter()
     size = len(meter.buckets)
     for exponent in range(63):
         meter.record(1 << exponent, 2 << exponent)

@@ -72,12 +72,15 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     assert run().returncode == 2
 
 
-def test_the_command_of_the_document(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_of_the_document(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     assert invoke(command, [str(models), "net", "2", "20"]) == 0
     out = capsys.readouterr().out
     assert "net_segment_0_of_2_edgetpu.tflite" in out
     assert "net_segment_1_of_2_edgetpu.tflite" in out
-    assert "20 inferences in" in out
+    assert "over 20 inferences" in out
     assert invoke(command, [str(models), "net", "1", "5"]) == 0
     assert "net_edgetpu.tflite" in capsys.readouterr().out
 

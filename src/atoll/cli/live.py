@@ -1,4 +1,4 @@
-"""A running pipeline → what each of its devices is doing, redrawn on the terminal while it runs."""
+"""A run → what it is doing, redrawn on the terminal meanwhile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from atoll.cli.streams import may_redraw
+from atoll.products.layout import brief
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -17,55 +18,61 @@ if TYPE_CHECKING:
 REDRAWN_PER_S = 4
 
 
+class LiveView:
+    """What is told of a run, as a picture."""
+
+    def __init__(self) -> None:
+        self._title = ""
+        self._done = self._total = 0
+        self._pipeline: Pipeline | None = None
+        self._begin = 0.0
+
+    def on_progress(self, title: str, done: int = 0, total: int | None = None) -> None:
+        """Take note of what is being done."""
+        self._title, self._done, self._total = title, done, total or 0
+
+    @contextlib.contextmanager
+    def watch(self, pipeline: Pipeline) -> Iterator[None]:
+        """Show the devices of the pipeline until the block ends."""
+        self._pipeline, self._begin = pipeline, time.perf_counter()
+        try:
+            yield
+        finally:
+            self._pipeline = None
+
+    def picture(self, cells: int = 80) -> Group:
+        """The progress, and of a pipeline its devices and what limits it."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        title = Text(brief(self._title))
+        pipeline = self._pipeline
+        if pipeline is None:
+            return Group(title)
+        from atoll.pipeline.monitoring.snapshot import PipelineSnapshot
+        from atoll.reporting.formats import render
+
+        snapshot = PipelineSnapshot(self._done, self._total, time.perf_counter() - self._begin, pipeline.stats())
+        bar = ProgressBar(total=self._total, completed=self._done, width=60)
+        return Group(title, bar, Text(render(snapshot, "text", cells)))
+
+
 @contextlib.contextmanager
-def live_view(pipeline: Pipeline, title: str, total: int, quiet: bool) -> Iterator[None]:
-    """Show the pipeline on standard error until the block ends, if that is a terminal."""
+def live_view(quiet: bool) -> Iterator[LiveView]:
+    """Show it on standard error until the block ends, if that is a terminal."""
+    view = LiveView()
     if quiet or not may_redraw():
-        yield
+        yield view
         return
     from rich.console import Console
     from rich.live import Live
 
-    begin = time.perf_counter()
+    console = Console(stderr=True)
     with Live(
-        get_renderable=lambda: picture(pipeline, title, total, time.perf_counter() - begin),
-        console=Console(stderr=True),
+        get_renderable=lambda: view.picture(console.width),
+        console=console,
         refresh_per_second=REDRAWN_PER_S,
         transient=True,
     ):
-        yield
-
-
-def picture(pipeline: Pipeline, title: str, total: int, seconds: float) -> Group:
-    """A table of the devices, the rate so far, and what limits it."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    stats = pipeline.stats()
-    shown = Table(box=None, pad_edge=False)
-    for name in ("segment", "device", "items", "mean", "p95", "busy", "input", "room", "queue"):
-        shown.add_column(name, justify="left" if name == "device" else "right", no_wrap=True)
-    for stage in stats:
-        all_s = max(stage.total_s + stage.wait_input_s + stage.wait_output_s, 1e-9)
-        shown.add_row(
-            str(stage.segment),
-            stage.device or "-",
-            str(stage.count),
-            f"{stage.mean_s * 1e3:.2f} ms",
-            f"{stage.p95_s * 1e3:.2f} ms",
-            f"{stage.busy_share:.0%}",
-            f"{stage.wait_input_s / all_s:.0%}",
-            f"{stage.wait_output_s / all_s:.0%}",
-            str(stage.queued),
-        )
-    limit = pipeline.bottleneck()
-    done = sum(stage.count for stage in stats if stage.segment == stats[-1].segment)
-    return Group(
-        Text(f"{title}: {done} of {total}, {done / max(seconds, 1e-9):.1f}/s"),
-        ProgressBar(total=total, completed=done, width=60),
-        shown,
-        Text("busy, and waiting for input and for room behind it: shares of the time", style="dim"),
-        Text(f"{limit.message}. {limit.help}" if limit else ""),
-    )
+        yield view

@@ -13,10 +13,11 @@ from atoll.products.tensor_spec import Array
 
 if TYPE_CHECKING:
     from atoll.pipeline.engine import Engine
-    from atoll.pipeline.pipeline import Inputs
     from atoll.pipeline.processes.process_engine import ProcessEngine
 
 T = TypeVar("T")
+Inputs = Mapping[str, Array] | Array
+"""Of one inference: by name, or the array itself where there is one."""
 Listeners = list[Callable[[], object]]
 
 
@@ -26,23 +27,32 @@ class AsyncPipeline(ABC):
     _engine: Engine | ProcessEngine
 
     @abstractmethod
-    def push(self, inputs: Inputs, timeout: float | None = None, *, copy: bool = True) -> int: ...
+    def push(self, inputs: Inputs, timeout: float | None = None, *, copy: bool = True) -> int:
+        """Hand over one set of inputs."""
+
     @abstractmethod
-    def pop(self, timeout: float | None = None) -> dict[str, Array] | None: ...
+    def pop(self, timeout: float | None = None) -> dict[str, Array] | None:
+        """The next outputs."""
+
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """No more inputs."""
+
     @abstractmethod
-    def cancel(self) -> None: ...
+    def cancel(self) -> None:
+        """Drop everything."""
+
     @abstractmethod
-    def join(self, timeout: float | None = None) -> bool: ...
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the threads to end."""
 
     async def apush(self, inputs: Inputs, *, copy: bool = True) -> int:
         """:meth:`Pipeline.push`; waits for room without blocking the event loop."""
-        return await _patiently(lambda: self.push(inputs, 0, copy=copy), self._engine.ingress.room_listeners)
+        return await _repeated(lambda: self.push(inputs, 0, copy=copy), self._engine.ingress.room_listeners)
 
     async def apop(self) -> dict[str, Array] | None:
         """:meth:`Pipeline.pop`; waits for the result without blocking the event loop."""
-        return await _patiently(lambda: self.pop(0), self._engine.egress.item_listeners)
+        return await _repeated(lambda: self.pop(0), self._engine.egress.item_listeners)
 
     def __aiter__(self) -> AsyncIterator[dict[str, Array]]:
         return self._results_async()
@@ -130,7 +140,7 @@ class _Count:
         self._event.clear()
 
 
-async def _patiently(attempt: Callable[[], T], listeners: Listeners) -> T:
+async def _repeated(attempt: Callable[[], T], listeners: Listeners) -> T:
     """Try until it works; a failed attempt is repeated when the channel says that something has changed."""
     loop = asyncio.get_running_loop()
     while True:

@@ -8,23 +8,36 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from atoll.errors import PipelineError
 from atoll.pipeline import switch_interval as interval
-from atoll.pipeline.monitoring.stats import StageStats
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pool import Allocator
-from atoll.pipeline.recovery import Recovery
+from atoll.pipeline.recovery import Recovery, StallError
+from atoll.pipeline.threads.item import Item, StageError
 from atoll.pipeline.threads.queues import Channel
-from atoll.pipeline.threads.stage import Item, Segment, StageError, Worker
+from atoll.pipeline.threads.stage import EngineContext, SegmentStage, Worker
 from atoll.pipeline.threads.watchdog import Watchdog
-from atoll.pipeline.unit import Unit
+from atoll.pipeline.unit import InterpreterUnit
 from atoll.pipeline.wiring import Wiring
+from atoll.products.stage_stats import StageStats
 
 EXIT_GRACE_S = 5.0
 """How long a leaving process waits for stages that are still inside ``invoke`` (the slowest measured single
 inference on an Edge TPU takes well under a second)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How an engine works, of threads or of processes."""
+
+    allocator: Allocator
+    recovery: Recovery
+    short_interval: bool = True
+    """Keep Python's thread switch interval short while it runs."""
+    trace: Trace | None = None
 
 
 class Engine:
@@ -39,15 +52,12 @@ class Engine:
 
     def __init__(
         self,
-        units: Sequence[Sequence[Unit]],
+        units: Sequence[Sequence[InterpreterUnit]],
         wiring: Wiring,
         ingress: Channel[Item],
         between: int,
         egress: Channel[Item],
-        allocator: Allocator,
-        recovery: Recovery,
-        short_interval: bool = True,
-        trace: Trace | None = None,
+        settings: EngineSettings,
         first: int = 0,
     ) -> None:
         self.ingress = ingress
@@ -56,32 +66,35 @@ class Engine:
         self.aborted = False
         self.crashed = threading.Event()
         """Set when a fault of ours has ended it."""
-        hops: list[Channel[Item]] = [Channel(between) for _ in units[1:]]
-        self._channels = [ingress, *hops, egress]
+        between_stages: list[Channel[Item]] = [Channel(between) for _ in units[1:]]
+        self._channels = [ingress, *between_stages, egress]
         self._first = first
+        recovery = settings.recovery
         self._stop_at_failure = recovery.on_error == "stop"
         self._lock = threading.Lock()
-        self._segments = [
-            Segment(i, part, group, source, sink, allocator, recovery, self._fail, self.crash, trace)
+        context = EngineContext(settings.allocator, recovery, self._fail, self.crash, settings.trace)
+        self._stages = [
+            SegmentStage(i, part, group, source, sink, context)
             for i, (group, part, source, sink) in enumerate(
                 zip(units, wiring.stages, self._channels, self._channels[1:]), first
             )
         ]
         self._threads: dict[Worker, threading.Thread] = {}
-        self._watchdog = Watchdog(self, recovery.stall_timeout) if recovery.stall_timeout is not None else None
+        limit = recovery.stall_timeout
+        self._watchdog = None if limit is None else Watchdog(limit, self._replace_stalled)
         self._ended = 0
-        self._short_interval = short_interval
+        self._short_interval = settings.short_interval
         self._interval_s = interval.interval(len(self.workers))
 
     @property
     def capacity(self) -> int:
         """The most items that fit, in channels and in segments."""
-        return sum(channel.size for channel in self._channels) + sum(segment.capacity for segment in self._segments)
+        return sum(channel.size for channel in self._channels) + sum(stage.capacity for stage in self._stages)
 
     @property
     def workers(self) -> list[Worker]:
         """Those of now, by segment and replica."""
-        return [worker for segment in self._segments for worker in segment.workers]
+        return [worker for stage in self._stages for worker in stage.workers]
 
     def start(self) -> None:
         """Start every thread or none; :class:`PipelineError` when the system has no more."""
@@ -92,18 +105,18 @@ class Engine:
             interval.shorten(self._interval_s)
         for position, worker in enumerate(workers):
             try:
-                self.employ(worker)
+                self._start_worker(worker)
                 continue
             except RuntimeError as cause:
                 self.abort()
                 for idle in workers[position:]:
-                    idle.segment.leave()
+                    idle.stage.leave()
                     self._worker_ended()
                 raise PipelineError(f"cannot start a thread per segment: {cause}") from cause
         if self._watchdog is not None:
             self._watchdog.start()
 
-    def employ(self, worker: Worker) -> None:
+    def _start_worker(self, worker: Worker) -> None:
         """Start a worker's thread, in the place of its predecessor's if it has one."""
 
         def run() -> None:
@@ -113,20 +126,39 @@ class Engine:
                 if not worker.abandoned:
                     self._worker_ended()
 
-        replica = f".{worker.replica}" if worker.segment.merge else ""
-        name = f"atoll-segment-{worker.segment.number}{replica}"
+        replica = f".{worker.replica}" if worker.stage.merge else ""
+        name = f"atoll-segment-{worker.stage.number}{replica}"
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         with self._lock:
             self._threads[worker] = thread
 
-    def dismiss(self, worker: Worker, end: bool) -> None:
+    def _forget_worker(self, worker: Worker, end: bool) -> None:
         """Forget the thread of an abandoned worker; ``end``: and nobody takes its place."""
         with self._lock:
             self._threads.pop(worker, None)
         if end:
-            worker.segment.leave()
+            worker.stage.leave()
             self._worker_ended()
+
+    def _replace_stalled(self, since: int) -> None:
+        """Give the items that workers are at for so long (ns) to new workers; the watchdog's call."""
+        for worker in self.workers:
+            item = worker.overdue(since)
+            if item is not None:
+                self._replace_worker(worker, item)
+
+    def _replace_worker(self, worker: Worker, item: Item) -> None:
+        assert self._watchdog is not None
+        successor = worker.successor(item, StallError(f"no result within {self._watchdog.limit:g} s"))
+        try:
+            if not self.aborted:
+                self._start_worker(successor)
+                self._forget_worker(worker, end=False)
+                return
+        except RuntimeError:  # the system has no thread left
+            self.crash()
+        self._forget_worker(worker, end=True)
 
     def _worker_ended(self) -> None:
         with self._lock:
@@ -143,13 +175,13 @@ class Engine:
         # What is in flight is bounded already, so results may pile up: every thread ends without a consumer.
         # In this order, against somebody who resizes the output meanwhile.
         self.ingress.finish()
-        self.egress.lift()
+        self.egress.remove_bound()
 
     def abort(self) -> None:
         """Drop everything inside; each thread ends after the ``invoke`` it is in. Never blocks nor locks."""
         self.aborted = True
-        for segment in self._segments:
-            segment.abort()
+        for stage in self._stages:
+            stage.abort()
         self.egress.abort()
 
     discard = abort
@@ -174,9 +206,9 @@ class Engine:
     def stats(self) -> tuple[StageStats, ...]:
         """One per segment and device, in this order."""
         return tuple(
-            worker.meter.read(segment.number, len(segment.source), replica, worker.unit.device)
-            for segment in self._segments
-            for replica, worker in enumerate(segment.devices)
+            worker.meter.read(stage.number, len(stage.source), replica, worker.unit.device)
+            for stage in self._stages
+            for replica, worker in enumerate(stage.devices)
         )
 
     def resize(self, between: int) -> None:
@@ -196,23 +228,26 @@ class Engine:
         with self._lock:
             if self.failure is None or error.item < self.failure.item:
                 self.failure = error
-        for segment in self._segments[: error.segment - self._first + 1]:
-            segment.abort()
-        self.egress.lift()
+        for stage in self._stages[: error.segment - self._first + 1]:
+            stage.abort()
+        self.egress.remove_bound()
         return False
 
 
-class Endable(Protocol):
+class Stoppable(Protocol):
     """What can be aborted and waited for."""
 
-    def abort(self) -> None: ...
-    def join(self, timeout: float | None = None) -> list[str]: ...
+    def abort(self) -> None:
+        """Drop everything; never blocks."""
+
+    def join(self, timeout: float | None = None) -> list[str]:
+        """Wait for the threads to end; the names of those that did not."""
 
 
-_running: weakref.WeakSet[Endable] = weakref.WeakSet()
+_running: weakref.WeakSet[Stoppable] = weakref.WeakSet()
 
 
-def keep_until_exit(engine: Endable) -> None:
+def keep_until_exit(engine: Stoppable) -> None:
     """Abort and join it when Python exits before it has ended."""
     _running.add(engine)
 

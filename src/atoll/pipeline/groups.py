@@ -7,33 +7,37 @@ from typing import TypeGuard, cast
 
 from atoll.errors import PipelineError
 from atoll.pipeline.pool import Allocator
-from atoll.pipeline.unit import Unit, device_name
-from atoll.pipeline.wiring import Interpreter, Wiring
+from atoll.pipeline.unit import InterpreterUnit, device_name
+from atoll.pipeline.wiring import InterpreterLike, Wiring
 
-Opener = Callable[[], Interpreter]
-Segments = Iterable[Interpreter | Opener | Sequence[Interpreter | Opener]]
+Opener = Callable[[], InterpreterLike]
+Segments = Iterable[InterpreterLike | Opener | Sequence[InterpreterLike | Opener]]
 """Per segment, in order: its interpreter or what opens it, or a list of them (replicas)."""
-Spares = Mapping[int, Sequence[Interpreter | Opener]]
-Groups = tuple[tuple[Interpreter, ...], ...]
+Spares = Mapping[int, Sequence[InterpreterLike | Opener]]
+Groups = tuple[tuple[InterpreterLike, ...], ...]
 
 
-def listed(segments: Segments) -> list[Sequence[Interpreter | Opener]]:
+def as_lists(segments: Segments) -> list[Sequence[InterpreterLike | Opener]]:
     """Each segment as a list."""
     return [item if isinstance(item, (list, tuple)) else [item] for item in segments]  # type: ignore[list-item]
 
 
-def opened(items: Iterable[Interpreter | Opener]) -> tuple[Interpreter, ...]:
+def opened(items: Iterable[InterpreterLike | Opener]) -> tuple[InterpreterLike, ...]:
     """The interpreters, opened where they are not."""
-    return tuple(item() if is_opener(item) else cast(Interpreter, item) for item in items)
+    return tuple(item() if is_opener(item) else cast(InterpreterLike, item) for item in items)
 
 
 def is_opener(item: object) -> TypeGuard[Opener]:
+    """Whether it is a function that opens an interpreter, and not one itself."""
     return callable(item) and not hasattr(item, "invoke")
 
 
-def groups_of(segments: Segments, spares: Mapping[int, Sequence[Interpreter]]) -> Groups:
-    """The interpreters of each segment. Raises :class:`PipelineError` when there is none, or one stands twice."""
-    groups = tuple(opened(group) for group in listed(segments))
+def groups_of(segments: Segments, spares: Mapping[int, Sequence[InterpreterLike]], allocate: bool) -> Groups:
+    """The interpreters of each segment, with their tensors allocated if that is asked for.
+
+    Raises :class:`PipelineError` when there is none, one stands twice, or one cannot allocate its tensors.
+    """
+    groups = tuple(opened(group) for group in as_lists(segments))
     if not groups:
         raise PipelineError("a pipeline needs at least one interpreter")
     seen: dict[int, int] = {}
@@ -49,6 +53,8 @@ def groups_of(segments: Segments, spares: Mapping[int, Sequence[Interpreter]]) -
     unknown = next((i for i in spares if not 0 <= i < len(groups)), None)
     if unknown is not None:
         raise PipelineError(f"spares for segment {unknown}, but the segments are 0 to {len(groups) - 1}")
+    if allocate:
+        _allocate_all(groups)
     return groups
 
 
@@ -56,7 +62,7 @@ def _same(what: str) -> PipelineError:
     return PipelineError(f"{what} the same interpreter", "Make an interpreter of its own for each device.")
 
 
-def allocate_all(groups: Groups) -> None:
+def _allocate_all(groups: Groups) -> None:
     """Call ``allocate_tensors`` on each; :class:`PipelineError` names the segment where it fails."""
     for i, group in enumerate(groups):
         for interpreter in group:
@@ -68,13 +74,13 @@ def allocate_all(groups: Groups) -> None:
 
 def units_of(
     groups: Groups, wiring: Wiring, allocator: Allocator, devices: Sequence[str | Sequence[str]] | None
-) -> list[list[Unit]]:
+) -> list[list[InterpreterUnit]]:
     """Per segment its units. ``devices``: names in the form of the segments, or what the interpreters say."""
     names = _names(groups, devices)
     units = []
     for i, (group, part) in enumerate(zip(groups, wiring.stages)):
         try:
-            units.append([Unit(one, part, allocator, name) for one, name in zip(group, names[i])])
+            units.append([InterpreterUnit(one, part, allocator, name) for one, name in zip(group, names[i])])
         except PipelineError as error:
             raise PipelineError(f"segment {i}: {error.message}", error.hint) from None
     return units

@@ -13,23 +13,21 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from atoll.errors import InputDtypeError, InputError, InputShapeError, PipelineClosedError, PipelineError
-from atoll.pipeline.async_pipeline import AsyncPipeline
+from atoll.pipeline.async_pipeline import AsyncPipeline, Inputs
 from atoll.pipeline.bounds import check_sizes, most_items
-from atoll.pipeline.engine import EXIT_GRACE_S, Engine
-from atoll.pipeline.groups import Groups, Segments, Spares, allocate_all, groups_of, opened, units_of
+from atoll.pipeline.engine import EXIT_GRACE_S, Engine, EngineSettings
+from atoll.pipeline.groups import Segments, Spares, groups_of, opened, units_of
 from atoll.pipeline.monitoring.bottleneck import Bottleneck, bottleneck
-from atoll.pipeline.monitoring.stats import StageStats
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pool import Allocator, Pool
-from atoll.pipeline.processes.chain import Plan, jobs_of
+from atoll.pipeline.processes.chain import ChainSpec, process_specs
 from atoll.pipeline.processes.process_engine import ProcessEngine
 from atoll.pipeline.recovery import OnError, Recovery, Reopen
-from atoll.pipeline.threads.queues import Channel, Closed
-from atoll.pipeline.threads.stage import Item, StageError
-from atoll.pipeline.wiring import Interpreter, wire
+from atoll.pipeline.threads.item import Item, StageError
+from atoll.pipeline.threads.queues import Channel, ChannelClosed
+from atoll.pipeline.wiring import InterpreterLike, wire
+from atoll.products.stage_stats import StageStats
 from atoll.products.tensor_spec import Array, TensorSpec
-
-Inputs = Mapping[str, Array] | Array
 
 MEMORY_BUDGET = 256 << 20
 """Bytes in flight, by default: a quarter of the smallest Coral board's memory."""
@@ -100,36 +98,31 @@ class Pipeline(AsyncPipeline):
         check_sizes(input_queue=input_queue, stage_queue=stage_queue, output_queue=output_queue)
         self._allocator = Pool() if allocator is None else allocator
         ingress, egress = Channel[Item](input_queue), Channel[Item](output_queue)
-        groups: Groups = ()
         if processes is None:
             if cpus is not None:
                 raise PipelineError("cpus are for worker processes", "Give processes too, or leave cpus out.")
             ready = {i: opened(group) for i, group in (spares or {}).items()}
             recovery = Recovery(on_error, retries, reopen, ready, stall_timeout)
-            groups = groups_of(interpreters, ready)
-            if allocate:
-                allocate_all(groups)
-            wiring = wire([group[0] for group in groups], inputs, outputs)
-            units = units_of(groups, wiring, self._allocator, devices)
-            self._engine: Engine | ProcessEngine = Engine(
-                units, wiring, ingress, stage_queue, egress, self._allocator, recovery, short_interval, trace
-            )
+            settings = EngineSettings(self._allocator, recovery, short_interval, trace)
+            self._groups = groups_of(interpreters, ready, allocate)
+            wiring = wire([group[0] for group in self._groups], inputs, outputs)
+            units = units_of(self._groups, wiring, self._allocator, devices)
+            self._engine: Engine | ProcessEngine = Engine(units, wiring, ingress, stage_queue, egress, settings)
         else:
             recovery = Recovery(on_error, retries, reopen, {}, stall_timeout)
-            jobs = jobs_of(interpreters, spares or {}, processes, devices, recovery, trace is not None, cpus)
-            plan = Plan(jobs, inputs, outputs, (input_queue, stage_queue, output_queue))
-            self._engine = ProcessEngine(plan, ingress, egress, self._allocator, recovery, short_interval, trace)
+            settings = EngineSettings(self._allocator, recovery, short_interval, trace)
+            parts = process_specs(interpreters, spares or {}, processes, devices, recovery, trace is not None, cpus)
+            spec = ChainSpec(parts, inputs, outputs, (input_queue, stage_queue, output_queue))
+            self._groups = ()
+            self._engine = ProcessEngine(spec, ingress, egress, settings)
             wiring = self._engine.wiring
-        self._groups = groups
         self._wiring = wiring
         self._specs = {spec.name: spec for spec in wiring.inputs}
         self._needed = [spec for spec in wiring.inputs if spec.name in wiring.relayed]
         self._results = tuple(spec.name for spec in wiring.outputs)
         self._lock = threading.RLock()  # a signal handler may close while its own thread is in push
-        self._closed = False
-        self._cancelled = False
-        self._pushed = 0
-        self._popped = 0
+        self._closed = self._cancelled = False
+        self._pushed = self._popped = 0
         self._last = 0  # one more than the number of the item popped last
         try:
             self._most = most_items(memory_budget, wiring.item_bytes)
@@ -141,7 +134,7 @@ class Pipeline(AsyncPipeline):
         self._engine.start()
 
     @property
-    def interpreters(self) -> tuple[Interpreter, ...]:
+    def interpreters(self) -> tuple[InterpreterLike, ...]:
         """Those that the pipeline was made with, by segment and replica."""
         return tuple(interpreter for group in self._groups for interpreter in group)
 
@@ -197,7 +190,7 @@ class Pipeline(AsyncPipeline):
                     if number - self._popped < self._most and ingress.offer(Item(number, tensors)):
                         self._pushed = number + 1
                         return number
-        except Closed:
+        except ChannelClosed:
             pass
         raise self._refusal()
 
@@ -211,7 +204,7 @@ class Pipeline(AsyncPipeline):
         engine = self._engine
         try:
             item = engine.egress.get(timeout)
-        except Closed:
+        except ChannelClosed:
             item = None
         if item is not None and engine.failure is not None and item.number > engine.failure.item:
             item = None  # a sibling had finished it already
@@ -222,7 +215,7 @@ class Pipeline(AsyncPipeline):
         with self._lock:
             self._popped += 1
             self._last = item.number + 1
-        engine.ingress.poke()
+        engine.ingress.wake_writers()
         if item.error is not None:
             raise item.error
         return {name: item.tensors[name] for name in self._results}
@@ -298,7 +291,7 @@ class Pipeline(AsyncPipeline):
         if output_queue is not None and not engine.ingress.ended:  # a closed output stays without bound
             engine.egress.resize(output_queue)
             if engine.ingress.ended:  # by somebody else, meanwhile
-                engine.egress.lift()
+                engine.egress.remove_bound()
 
     def stats(self) -> tuple[StageStats, ...]:
         """What each segment did so far; one per device, by segment and replica."""

@@ -44,6 +44,7 @@ class Pool:
         self._shelves: dict[int, _Shelf] = {}
 
     def allocate(self, spec: TensorSpec, /) -> Array:
+        """A view of an unused buffer, or of a new one."""
         shelf = self._shelves.get(id(spec))  # hashing a spec takes longer than all the rest
         if shelf is None:
             shelf = self._shelves.setdefault(id(spec), _Shelf(spec, self._kept_bytes))

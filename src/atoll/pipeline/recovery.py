@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from atoll.errors import PipelineError
-from atoll.pipeline.wiring import Interpreter
+from atoll.pipeline.wiring import InterpreterLike
 
 OnError = Literal["stop", "continue", "retry"]
-Reopen = Callable[[int, Interpreter], Interpreter]
+Reopen = Callable[[int, InterpreterLike], InterpreterLike]
 
 
 class StallError(PipelineError):
@@ -25,7 +25,7 @@ class Recovery:
     on_error: OnError = "stop"
     retries: int = 3
     reopen: Reopen | None = None
-    spares: Mapping[int, Sequence[Interpreter]] = field(default_factory=dict)
+    spares: Mapping[int, Sequence[InterpreterLike]] = field(default_factory=dict)
     stall_timeout: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _used: dict[int, int] = field(default_factory=dict, repr=False)
@@ -43,11 +43,7 @@ class Recovery:
         """How often an item may be tried again on the interpreters of its own worker."""
         return self.retries if self.on_error == "retry" else 0
 
-    @property
-    def replaces(self) -> bool:
-        return self.reopen is not None or any(self.spares.values())
-
-    def other(self, segment: int, failed: Interpreter) -> Interpreter | None:
+    def other(self, segment: int, failed: InterpreterLike) -> InterpreterLike | None:
         """Another interpreter in place of ``failed``: re-opened, or else the next spare; None when there is none.
 
         Raises what ``reopen`` raises when there is no spare left.
@@ -62,7 +58,7 @@ class Recovery:
             return spare
         return self._spare(segment)
 
-    def _spare(self, segment: int) -> Interpreter | None:
+    def _spare(self, segment: int) -> InterpreterLike | None:
         with self._lock:
             position = self._used.get(segment, 0)
             spares = self.spares.get(segment, ())

@@ -8,11 +8,11 @@ from typing import Any
 
 from atoll.errors import PipelineError
 from atoll.pipeline.pool import Allocator
-from atoll.pipeline.wiring import Interpreter, StageWiring
+from atoll.pipeline.wiring import InterpreterLike, StageWiring
 from atoll.products.tensor_spec import Array, TensorSpec
 
 
-class Unit:
+class InterpreterUnit:
     """One interpreter on its device, with everything looked up that does not change from item to item.
 
     Nothing is copied where the interpreter runs on the pipeline's own arrays (``in_place`` of ours on virtual devices).
@@ -20,7 +20,9 @@ class Unit:
     taken from ``get_tensor``. No view is kept: LiteRT refuses to run while there is one.
     """
 
-    def __init__(self, interpreter: Interpreter, wiring: StageWiring, allocator: Allocator, device: str = "") -> None:
+    def __init__(
+        self, interpreter: InterpreterLike, wiring: StageWiring, allocator: Allocator, device: str = ""
+    ) -> None:
         self.interpreter = interpreter
         self.device = device
         self.stalled = False
@@ -78,7 +80,7 @@ def _indices(details: Any, specs: tuple[TensorSpec, ...], verb: str) -> list[int
 
 
 def _in_place(
-    interpreter: Interpreter, inputs: list[int], outputs: list[int]
+    interpreter: InterpreterLike, inputs: list[int], outputs: list[int]
 ) -> Callable[[list[Array]], object] | None:
     """How to run on arrays of ours. Asked of the class: a wrapper that passes on unknown attributes wants its calls."""
     offer = getattr(type(interpreter), "in_place", None)
@@ -86,7 +88,7 @@ def _in_place(
 
 
 def _access(
-    interpreter: Interpreter, spec: TensorSpec, index: int
+    interpreter: InterpreterLike, spec: TensorSpec, index: int
 ) -> tuple[Callable[[], Array] | None, Callable[[], Array]]:
     """How to see an output in place (None: not possible), and how to get a copy of it."""
     tensor = getattr(interpreter, "tensor", None)
@@ -94,7 +96,7 @@ def _access(
     return look, lambda: interpreter.get_tensor(index)
 
 
-def place(unit: Unit) -> object:
+def device_key(unit: InterpreterUnit) -> object:
     """Equal for units on one device. Devices of the machine go by their names, others may share theirs."""
     device = getattr(unit.interpreter, "device", None)
     if getattr(device, "listed", True) is False:
@@ -102,7 +104,7 @@ def place(unit: Unit) -> object:
     return unit.device or id(unit)
 
 
-def device_name(interpreter: Interpreter) -> str:
+def device_name(interpreter: InterpreterLike) -> str:
     """What the interpreter says about its device: the attribute ``device``, or that one's ``path``."""
     device = getattr(interpreter, "device", None)
     name = getattr(device, "path", device)

@@ -10,20 +10,30 @@ from atoll.errors import PipelineError
 from atoll.products.tensor_spec import Array, TensorSpec
 
 
-class Described(Protocol):
+class HasTensorDetails(Protocol):
     """What tells its tensors as LiteRT's ``Interpreter`` does."""
 
-    def get_input_details(self) -> Sequence[Mapping[str, Any]]: ...
-    def get_output_details(self) -> Sequence[Mapping[str, Any]]: ...
+    def get_input_details(self) -> Sequence[Mapping[str, Any]]:
+        """Of each input ``name``, ``index``, ``shape`` and ``dtype``."""
+
+    def get_output_details(self) -> Sequence[Mapping[str, Any]]:
+        """The same of each output."""
 
 
-class Interpreter(Described, Protocol):
+class InterpreterLike(HasTensorDetails, Protocol):
     """What a segment must offer: the interface of LiteRT's ``Interpreter``."""
 
-    def allocate_tensors(self) -> Any: ...
-    def set_tensor(self, tensor_index: int, value: Array, /) -> Any: ...
-    def get_tensor(self, tensor_index: int, /) -> Array: ...
-    def invoke(self) -> Any: ...
+    def allocate_tensors(self) -> Any:
+        """Called once, before everything else."""
+
+    def set_tensor(self, tensor_index: int, value: Array, /) -> Any:
+        """Copy an array into an input."""
+
+    def get_tensor(self, tensor_index: int, /) -> Array:
+        """A copy of an output."""
+
+    def invoke(self) -> Any:
+        """Run the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,8 @@ class StageWiring:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
+    """What a pipeline takes and gives, and each segment's part in it."""
+
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     stages: tuple[StageWiring, ...]
@@ -57,7 +69,7 @@ class Wiring:
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
+class _SegmentTensors:
     """A segment's tensors by index; a tensor listed twice counts once."""
 
     inputs: Mapping[int, TensorSpec]
@@ -67,7 +79,7 @@ class _Segment:
     """The names of all outputs."""
 
     @classmethod
-    def of(cls, position: int, interpreter: Described) -> _Segment:
+    def of(cls, position: int, interpreter: HasTensorDetails) -> _SegmentTensors:
         inputs = {int(d["index"]): TensorSpec.of(d) for d in interpreter.get_input_details()}
         outputs = {int(d["index"]): TensorSpec.of(d) for d in interpreter.get_output_details()}
         for kind, specs in (("inputs", inputs), ("outputs", outputs)):
@@ -82,7 +94,7 @@ class _Segment:
 
 
 def wire(
-    interpreters: Sequence[Described],
+    interpreters: Sequence[HasTensorDetails],
     inputs: Sequence[TensorSpec] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Wiring:
@@ -93,7 +105,7 @@ def wire(
     Raises :class:`PipelineError` when a tensor is missing, ambiguous, or of another shape or dtype than
     expected.
     """
-    segments = [_Segment.of(position, interpreter) for position, interpreter in enumerate(interpreters)]
+    segments = [_SegmentTensors.of(position, interpreter) for position, interpreter in enumerate(interpreters)]
     taken = tuple(segments[0].inputs.values()) if inputs is None else tuple(inputs)
     twice = _first_repeated(spec.name for spec in taken)
     if twice is not None:
@@ -120,7 +132,7 @@ def wire(
     return Wiring(taken, tuple(available[name] for name in returned), stages, relayed)
 
 
-def _available(segments: Sequence[_Segment], taken: Iterable[TensorSpec]) -> dict[str, TensorSpec]:
+def _available(segments: Sequence[_SegmentTensors], taken: Iterable[TensorSpec]) -> dict[str, TensorSpec]:
     """Every tensor that is ever live; checks that each segment finds its inputs among those before it."""
     available = {spec.name: spec for spec in taken}
     for position, segment in enumerate(segments):
@@ -152,7 +164,7 @@ def _check_fit(position: int, expected: TensorSpec, available: Mapping[str, Tens
         )
 
 
-def _default_outputs(segments: Sequence[_Segment]) -> list[str]:
+def _default_outputs(segments: Sequence[_SegmentTensors]) -> list[str]:
     names: dict[str, None] = {}
     for position, segment in enumerate(segments):
         later = {spec.name for other in segments[position + 1 :] for spec in other.inputs.values()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from atoll.pipeline.monitoring.stats import StageStats
+from atoll.products.stage_stats import StageStats
 
 BUSY = 0.85
 """A slowest segment that works for less than this share of the time is waiting for somebody else."""

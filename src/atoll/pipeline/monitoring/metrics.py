@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
 from atoll.errors import PipelineError
-from atoll.pipeline.monitoring.stats import StageStats
+from atoll.products.stage_stats import StageStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LOOPBACK = "127.0.0.1"
@@ -83,6 +83,7 @@ class MetricsServer:
         self._thread.start()
 
     def close(self) -> None:
+        """Serve no more."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

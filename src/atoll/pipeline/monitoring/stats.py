@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+
+from atoll.products.stage_stats import StageStats
 
 _BITS = 5
 _HALF = 1 << _BITS  # buckets per power of two: a bucket is at most 1/32 wide, its middle at most 1/64 off
 _BUCKETS = _HALF * (64 - _BITS)
 
 
-@dataclass(frozen=True, slots=True)
-class StageStats:
-    """What one stage did so far; times in seconds, all zero before its first item.
-
-    A stage's time on an item is copying inputs in, ``invoke`` and copying outputs out. Of several interpreters on one
-    device only the time counts that it adds: from the end of the item before, if it had to wait for that one. The
-    shares of the time since the first item that the stage was busy, starved (waited for input) and held up (waited for
-    room behind it) add up to 1.
-    """
-
-    segment: int
-    count: int
-    total_s: float
-    mean_s: float
-    p50_s: float
-    p95_s: float
-    p99_s: float
-    wait_input_s: float
-    wait_output_s: float
-    busy_share: float
-    queued: int
-    """Items that waited in front of the stage when this was read."""
-    replica: int = 0
-    device: str = ""
-    """Name of the device, "" when its interpreter does not tell."""
-    failures: int = 0
-    """How often its interpreters raised or hung."""
-    retries: int = 0
-    """How many items it got right at a later attempt."""
-
-
-class Meter:
+class StageMeter:
     """What one device does for one segment: durations in logarithmic buckets, by all its workers, read by any thread.
 
     Times are in ns, of any clock that goes forward.
@@ -101,6 +71,7 @@ class Meter:
         return result
 
     def read(self, segment: int, queued: int, replica: int = 0, device: str = "") -> StageStats:
+        """The numbers so far."""
         count, busy, wait_input, wait_output = self.count, self.busy, self.wait_input, self.wait_output
         p50, p95, p99 = self.percentiles(0.5, 0.95, 0.99)
         return StageStats(

@@ -11,7 +11,7 @@ from atoll.products.trace_events import DEVICE, Slice, write_trace
 KEPT_EVENTS = 1_000_000
 
 
-class Event(NamedTuple):
+class StageEvent(NamedTuple):
     """One item in one stage; times of ``time.perf_counter_ns``."""
 
     segment: int
@@ -25,13 +25,15 @@ class Trace:
     """Collects the newest ``limit`` events of a pipeline (``Pipeline(trace=...)``), from all its threads."""
 
     def __init__(self, limit: int = KEPT_EVENTS) -> None:
-        self._events: deque[Event] = deque(maxlen=limit)
+        self._events: deque[StageEvent] = deque(maxlen=limit)
 
     def record(self, segment: int, replica: int, item: int, begin: int, end: int) -> None:
-        self._events.append(Event(segment, replica, item, begin, end))
+        """Add an item that a stage had from ``begin`` to ``end``."""
+        self._events.append(StageEvent(segment, replica, item, begin, end))
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[StageEvent]:
+        """Those that are kept."""
         return list(self._events)
 
     def slices(self) -> list[Slice]:

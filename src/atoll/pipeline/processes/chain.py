@@ -16,13 +16,13 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from atoll.errors import PipelineError
-from atoll.pipeline.groups import Opener, Segments, Spares, is_opener, listed
+from atoll.pipeline.groups import Opener, Segments, Spares, as_lists, is_opener
 from atoll.pipeline.pool import Allocator
-from atoll.pipeline.processes.ring import Ring, Sent, Signals
-from atoll.pipeline.processes.worker import Job, Question, Wires, serve
+from atoll.pipeline.processes.ring import Ring, RingSignals, SentError
+from atoll.pipeline.processes.segment_process import ProcessSpec, Question, RingPair, serve
 from atoll.pipeline.recovery import Recovery
-from atoll.pipeline.threads.queues import Closed
-from atoll.pipeline.threads.stage import Item
+from atoll.pipeline.threads.item import Item
+from atoll.pipeline.threads.queues import ChannelClosed
 from atoll.pipeline.wiring import Wiring, wire
 from atoll.products.tensor_spec import TensorSpec
 
@@ -43,10 +43,10 @@ class ProcessDiedError(PipelineError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChainSpec:
     """What every set of processes is made from."""
 
-    jobs: Sequence[Job]
+    processes: Sequence[ProcessSpec]
     inputs: Sequence[TensorSpec] | None
     outputs: Sequence[str] | None
     frames: tuple[int, int, int]
@@ -63,10 +63,12 @@ class Chain:
         PipelineError: the segments do not fit together, or the processes cannot be started.
         ProcessDiedError: one died.
         Exception: what an opener raises.
-        Closed: it is not wanted any more.
+        ChannelClosed: it is not wanted any more.
     """
 
-    def __init__(self, plan: Plan, wiring: Wiring | None = None, unwanted: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, spec: ChainSpec, wiring: Wiring | None = None, unwanted: Callable[[], bool] = lambda: False
+    ) -> None:
         self.fault: tuple[int, ProcessDiedError] | None = None
         """The number and the end of the first process that died, when one did."""
         self.replaced = threading.Event()
@@ -78,26 +80,26 @@ class Chain:
         self._lock = threading.Lock()
         self._rings: list[Ring] = []
         context = multiprocessing.get_context("spawn")
-        self._signals = [Signals(context) for _ in range(len(plan.jobs) + 1)]
+        self._signals = [RingSignals(context) for _ in range(len(spec.processes) + 1)]
         self._controls: list[Connection] = []
         self._processes: list[SpawnProcess] = []
         try:
-            for number, job in enumerate(plan.jobs):
+            for number, own in enumerate(spec.processes):
                 ours, theirs = context.Pipe()
-                arguments = (theirs, job, self._signals[number], self._signals[number + 1])
+                arguments = (theirs, own, self._signals[number], self._signals[number + 1])
                 # No daemon: a forked copy of this process, which knows its children, would end it when it exits.
-                process = context.Process(target=serve, args=arguments, name=f"atoll-segment-{job.first}")
+                process = context.Process(target=serve, args=arguments, name=f"atoll-segment-{own.first}")
                 self._controls.append(ours)
-                _start(process, job)
+                _start(process, own)
                 self._processes.append(process)
                 theirs.close()
-            described = [self._first_answer(number) for number in range(len(plan.jobs))]
-            self.wiring = wire([segment for group in described for segment in group], plan.inputs, plan.outputs)
+            described = [self._first_answer(number) for number in range(len(spec.processes))]
+            self.wiring = wire([segment for group in described for segment in group], spec.inputs, spec.outputs)
             if wiring is not None:
                 if wiring != self.wiring:
                     raise PipelineError("the segments have other tensors than before", "Leave their files alone.")
                 self.wiring = wiring  # pools know tensors by these objects
-            self.capacity = self._connect(plan, [len(group) for group in described])
+            self.capacity = self._connect(spec, [len(group) for group in described])
             watcher = threading.Thread(target=self._watch, name="atoll-processes", daemon=True)
             watcher.start()
             self._watcher = watcher
@@ -106,15 +108,15 @@ class Chain:
             self.stop(0)
             raise
 
-    def _connect(self, plan: Plan, sizes: Sequence[int]) -> int:
+    def _connect(self, spec: ChainSpec, sizes: Sequence[int]) -> int:
         """Make the rings; how many items fit into all of it."""
-        at_input, between, at_output = plan.frames
+        at_input, between, at_output = spec.frames
         frames = [at_input, *[between] * (len(sizes) - 1), at_output]
         crossing = _crossing(self.wiring, sizes)
         for specs, count, signal in zip(crossing, frames, self._signals):
             self._rings.append(Ring.create(specs, count, signal))
         for control, (source, sink) in zip(self._controls, pairwise(self._rings)):
-            _tell(control, Wires(source.memory, sink.memory, between))
+            _tell(control, RingPair(source.memory, sink.memory, between))
         capacities = [self._first_answer(number) for number in range(len(sizes))]
         for ring in self._rings:
             ring.forget()
@@ -124,11 +126,14 @@ class Chain:
         return sum(capacities) - sum(ring.memory.frames for ring in self._rings[1:-1])  # both sides count those
 
     def put(self, item: Item) -> None:
-        """Send an item in; :class:`Closed` when the chain is given up."""
+        """Send an item in; :class:`ChannelClosed` when the chain is given up."""
         self._rings[0].put(item.tensors)
 
     def get(self, allocator: Allocator) -> Item:
-        """The next item that comes out, numbered from 0; :class:`Closed` at the end, or when the chain is given up."""
+        """The next item that comes out, numbered from 0.
+
+        :class:`ChannelClosed` at the end, or when the chain is given up.
+        """
         return self._rings[-1].get(allocator)
 
     def finish(self) -> None:
@@ -197,13 +202,13 @@ class Chain:
         control, process = self._controls[number], self._processes[number]
         while not wait([control, process.sentinel], LOOK_S):
             if self._unwanted():
-                raise Closed
+                raise ChannelClosed
         try:
             answer = control.recv()
         except (EOFError, OSError):
             process.join(KILLED_S)
             raise _death(number, process.exitcode) from None
-        if isinstance(answer, Sent):
+        if isinstance(answer, SentError):
             raise answer.error
         return answer
 
@@ -218,7 +223,7 @@ class Chain:
         self.abort()
 
 
-def jobs_of(
+def process_specs(
     segments: Segments,
     spares: Spares,
     processes: int,
@@ -226,7 +231,7 @@ def jobs_of(
     recovery: Recovery,
     traced: bool,
     cpus: Sequence[int] | None = None,
-) -> list[Job]:
+) -> list[ProcessSpec]:
     """Deal the segments out to processes, each some that follow each other, as equally as possible.
 
     Raises:
@@ -234,7 +239,7 @@ def jobs_of(
             is not to be had.
     """
     _check_cpus(cpus)
-    openers = [_openers(i, group) for i, group in enumerate(listed(segments))]
+    openers = [_openers(i, group) for i, group in enumerate(as_lists(segments))]
     others = {i: _openers(i, group) for i, group in spares.items()}
     if not 1 <= processes <= len(openers):
         raise PipelineError(
@@ -242,7 +247,7 @@ def jobs_of(
         )
     places = [number * len(openers) // processes for number in range(processes + 1)]
     return [
-        Job(
+        ProcessSpec(
             first,
             openers[first:end],
             {i: others[i] for i in range(first, end) if i in others},
@@ -296,13 +301,13 @@ def _crossing(wiring: Wiring, sizes: Sequence[int]) -> list[list[TensorSpec]]:
     return crossing
 
 
-def _start(process: SpawnProcess, job: Job) -> None:
+def _start(process: SpawnProcess, own: ProcessSpec) -> None:
     try:
         with _starting:
             process.start()
     except (AttributeError, TypeError, ValueError, pickle.PicklingError) as error:  # what pickle says
         raise PipelineError(
-            f"the openers of segment {job.first} and its neighbours cannot go to another process: {error}",
+            f"the openers of segment {own.first} and its neighbours cannot go to another process: {error}",
             "Give functions of a module, or functools.partial of them, with arguments that can be pickled.",
         ) from error
 

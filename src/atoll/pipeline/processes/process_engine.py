@@ -13,19 +13,16 @@ from queue import SimpleQueue
 
 from atoll.errors import PipelineError
 from atoll.pipeline import switch_interval as interval
-from atoll.pipeline.engine import EXIT_GRACE_S, end_all, keep_until_exit
-from atoll.pipeline.monitoring.stats import StageStats
-from atoll.pipeline.monitoring.trace import Trace
-from atoll.pipeline.pool import Allocator
-from atoll.pipeline.processes.chain import LOOK_S, Chain, Plan, ProcessDiedError
-from atoll.pipeline.recovery import Recovery
-from atoll.pipeline.threads.queues import Channel, Closed
-from atoll.pipeline.threads.stage import Item, StageError
+from atoll.pipeline.engine import EXIT_GRACE_S, EngineSettings, end_all, keep_until_exit
+from atoll.pipeline.processes.chain import LOOK_S, Chain, ChainSpec, ProcessDiedError
+from atoll.pipeline.threads.item import Item, StageError
+from atoll.pipeline.threads.queues import Channel, ChannelClosed
+from atoll.products.stage_stats import StageStats
 
-MOST_FRUITLESS = 10
+MOST_REPLACED_IN_VAIN = 10
 """How often in a row a chain may be replaced beyond retries, before anything has come out of it."""
 
-MEND_GRACE_S = 1.0
+REPLACE_GRACE_S = 1.0
 """How long the others may take to finish their inferences when one process has died."""
 
 util.Finalize(None, end_all, exitpriority=1)  # before multiprocessing's own hook kills the processes
@@ -44,23 +41,20 @@ class ProcessEngine:
 
     def __init__(
         self,
-        plan: Plan,
+        spec: ChainSpec,
         ingress: Channel[Item],
         egress: Channel[Item],
-        allocator: Allocator,
-        recovery: Recovery,
-        short_interval: bool = True,
-        trace: Trace | None = None,
+        settings: EngineSettings,
     ) -> None:
         self.ingress = ingress
         self.egress = egress
         self.failure: StageError | None = None
         self.aborted = False
-        self._plan = plan
-        self._allocator = allocator
-        self._recovery = recovery
-        self._trace = trace
-        self._interval_s = interval.interval(2) if short_interval else None
+        self._spec = spec
+        self._allocator = settings.allocator
+        self._recovery = settings.recovery
+        self._trace = settings.trace
+        self._interval_s = interval.interval(2) if settings.short_interval else None
         self._sending = threading.Lock()
         """Held while items are sent, and while the chain is replaced."""
         self._books = threading.Condition()
@@ -79,10 +73,10 @@ class ProcessEngine:
         """No item will follow."""
         self._over = False
         """Nothing will come out of the chain any more."""
-        self._fruitless = 0
+        self._replaced_in_vain = 0
         """How often the chain was replaced since the last item came or failed."""
         self._stats: tuple[StageStats, ...] = ()
-        self._chain = Chain(plan)
+        self._chain = Chain(spec)
         self.wiring = self._chain.wiring
         self._broken: SimpleQueue[Chain | None] = SimpleQueue()
         self._threads = [
@@ -90,7 +84,7 @@ class ProcessEngine:
             for run, name in (
                 (self._send, "atoll-sender"),
                 (self._receive, "atoll-receiver"),
-                (self._mend_while_idle, "atoll-mender"),
+                (self._replace_while_idle, "atoll-replacer"),
             )
         ]
 
@@ -100,6 +94,7 @@ class ProcessEngine:
         return self.ingress.size + self._chain.capacity + self.egress.size + 2
 
     def start(self) -> None:
+        """Start every thread or none; :class:`PipelineError` when the system has no more."""
         keep_until_exit(self)
         if self._interval_s is not None:
             interval.shorten(self._interval_s)
@@ -113,7 +108,7 @@ class ProcessEngine:
     def close(self) -> None:
         """No item will follow; what is inside is finished, whether or not anybody takes it."""
         self.ingress.finish()
-        self.egress.lift()
+        self.egress.remove_bound()
 
     def abort(self) -> None:
         """Drop everything inside. Never blocks nor locks."""
@@ -144,8 +139,8 @@ class ProcessEngine:
 
     def resize(self, between: int) -> None:
         """Change how many items may wait between two segments of one process."""
-        first, _, last = self._plan.frames
-        self._plan = replace(self._plan, frames=(first, between, last))
+        first, _, last = self._spec.frames
+        self._spec = replace(self._spec, frames=(first, between, last))
         self._chain.resize(between)
 
     def _send(self) -> None:
@@ -157,31 +152,31 @@ class ProcessEngine:
                     self._inside.append(item)
                     self._send_all([item])
                 del item
-        except Closed:
+        except ChannelClosed:
             with self._sending:
                 if not self._all_sent:
                     self._all_sent = True
                     self._chain.finish()
 
-    def _mend_while_idle(self) -> None:
-        """The mender's thread: as the sender does when it notices."""
+    def _replace_while_idle(self) -> None:
+        """The replacer's thread: as the sender does when it notices."""
         while (broken := self._broken.get()) is not None:
             try:
                 with self._sending:
                     if self._chain is broken:
-                        self._send_all(self._mend())
+                        self._send_all(self._replace_chain())
             finally:
                 broken.replaced.set()
 
     def _send_all(self, items: list[Item]) -> None:
-        """With the lock held: send these, and mend the chain as often as it breaks meanwhile."""
+        """With the lock held: send these, and replace the chain as often as it breaks meanwhile."""
         while items:
             try:
                 for item in items:
                     self._send_one(item)
                 break
-            except Closed:
-                items = self._mend()
+            except ChannelClosed:
+                items = self._replace_chain()
             except Exception as error:  # a fault of ours: nobody shall wait for ever
                 self._give_up(0, error)
                 self._chain.abort()
@@ -205,7 +200,7 @@ class ProcessEngine:
                 chain = self._chain
                 try:
                     came = chain.get(self._allocator)
-                except Closed:
+                except ChannelClosed:
                     if chain.fault is None:
                         break
                     self._broken.put(chain)
@@ -217,12 +212,12 @@ class ProcessEngine:
             if self._inside and self.failure is None and not self.aborted:
                 self._give_up(0, PipelineError("its processes ended before everything had come out"))
                 self._deliver_failed()
-            self._remember()
-        except Closed:  # the output was aborted
+            self._keep_last_figures()
+        except ChannelClosed:  # the output was aborted
             pass
         except Exception as error:  # an allocator's, or a fault of ours: nobody shall wait for ever
             self._give_up(0, error)
-            with suppress(Closed):
+            with suppress(ChannelClosed):
                 self._deliver_failed()
         finally:
             self._end()
@@ -233,7 +228,7 @@ class ProcessEngine:
             if chain is not self._chain or self._over:
                 return  # too late: it was sent again, or has failed
             self._received += 1
-            self._fruitless = 0
+            self._replaced_in_vain = 0
             item = self._inside.popleft()
             self._books.notify_all()
         item.tensors = came.tensors
@@ -265,9 +260,9 @@ class ProcessEngine:
     def _fail(self, error: StageError) -> None:
         self.failure = error
         self.ingress.abort()
-        self.egress.lift()
+        self.egress.remove_bound()
 
-    def _mend(self) -> list[Item]:
+    def _replace_chain(self) -> list[Item]:
         """With the lock held: replace a chain of which a process died; what has to be sent again."""
         old = self._chain
         if self._over or old.fault is None:  # it was not broken but aborted
@@ -275,14 +270,14 @@ class ProcessEngine:
         number, death = old.fault
         try:
             self._drain(old)
-            old.stop(MEND_GRACE_S)
+            old.stop(REPLACE_GRACE_S)
             with self._books:
-                self._blame(number, death)
+                self._retry_or_fail(number, death)
                 if self.failure and all(item.error for item in self._inside):
                     self._over = True
                     return []
-            self._fruitless += 1
-            if self._fruitless > self._recovery.most_attempts + MOST_FRUITLESS:
+            self._replaced_in_vain += 1
+            if self._replaced_in_vain > self._recovery.most_attempts + MOST_REPLACED_IN_VAIN:
                 raise death
             new = self._another()
             with self._books:
@@ -294,7 +289,7 @@ class ProcessEngine:
             return waiting
         except Exception as error:
             if not self._over:
-                self._give_up(self._plan.jobs[number].first, error)
+                self._give_up(self._spec.processes[number].first, error)
             return []
         finally:
             old.replaced.set()
@@ -305,11 +300,11 @@ class ProcessEngine:
             left = old.produced - self._received
             if left > 0:
                 last = list(islice((item for item in self._inside if item.error is None), left))[-1]
-                self._widen(left, last.number)
+                self._enlarge_output(left, last.number)
             while self._received < old.produced and not self._over:
                 self._books.wait(LOOK_S)
 
-    def _widen(self, count: int, number: int) -> None:
+    def _enlarge_output(self, count: int, number: int) -> None:
         """Let more results wait, until item ``number`` is out: who takes them may be waiting for room at the input."""
         self._extra_room += count
         self._roomy_until = max(number, self._roomy_until)
@@ -319,10 +314,10 @@ class ProcessEngine:
         """A new chain; one that dies while it starts is tried again as often as an item is."""
         for _ in range(self._recovery.most_attempts):
             with suppress(ProcessDiedError):
-                return Chain(self._plan, self.wiring, lambda: self._over)
-        return Chain(self._plan, self.wiring, lambda: self._over)
+                return Chain(self._spec, self.wiring, lambda: self._over)
+        return Chain(self._spec, self.wiring, lambda: self._over)
 
-    def _blame(self, number: int, death: ProcessDiedError) -> None:
+    def _retry_or_fail(self, number: int, death: ProcessDiedError) -> None:
         """The item inside a process that died is tried again, or fails, as the policy says.
 
         If several were inside, none is: they are sent one by one from now on, and the next time it will be one.
@@ -335,13 +330,13 @@ class ProcessEngine:
         item = suspects[-1]
         if len(suspects) > 1:
             self._alone_until = max(item.number, self._alone_until)
-            self._widen(len(waiting), item.number)
+            self._enlarge_output(len(waiting), item.number)
             return
         item.attempts += 1
         if item.attempts <= self._recovery.most_attempts:
             return
-        self._fruitless = 0
-        item.error = StageError(self._plan.jobs[number].first, item.number, death)
+        self._replaced_in_vain = 0
+        item.error = StageError(self._spec.processes[number].first, item.number, death)
         item.tensors.clear()
         if self._recovery.on_error == "stop":
             self._fail(item.error)
@@ -360,7 +355,7 @@ class ProcessEngine:
                 item.tensors.clear()
             self._over = True
 
-    def _remember(self) -> None:
+    def _keep_last_figures(self) -> None:
         """What the processes know and will be asked for when they are gone."""
         if self.aborted:
             return
@@ -376,7 +371,7 @@ class ProcessEngine:
         self._chain.abort()
         self._broken.put(None)
         try:
-            with self._sending:  # nobody sends, or mends, any more
+            with self._sending:  # nobody sends, or replaces it, any more
                 self._chain.abort()
                 self._chain.stop(EXIT_GRACE_S)
         finally:

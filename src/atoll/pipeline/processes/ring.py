@@ -18,8 +18,8 @@ import numpy as np
 from atoll.device.aligned_arrays import ALIGNMENT
 from atoll.errors import PipelineError
 from atoll.pipeline.pool import Allocator
-from atoll.pipeline.threads.queues import Channel, Closed
-from atoll.pipeline.threads.stage import Item, StageError
+from atoll.pipeline.threads.item import Item, StageError
+from atoll.pipeline.threads.queues import Channel, ChannelClosed
 from atoll.products.tensor_spec import Array, TensorSpec
 
 ITEM, ERROR, END = range(3)
@@ -34,14 +34,15 @@ MOST_PICKLED = 4096
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentError:
     """An exception on its way to another process: itself, as far as pickle knows it, and what it says."""
 
     pickled: bytes
     text: str
 
     @classmethod
-    def of(cls, error: BaseException) -> Sent:
+    def of(cls, error: BaseException) -> SentError:
+        """The error as it can travel."""
         text = f"{type(error).__name__}: {error}"[: MOST_PICKLED // 4]
         try:
             pickled = pickle.dumps(error)
@@ -59,7 +60,7 @@ class Sent:
         return PipelineError(self.text)
 
 
-class Signals:
+class RingSignals:
     """What the two processes of a ring wake each other with. Travels to a process only when that is started."""
 
     def __init__(self, context: SpawnContext) -> None:
@@ -70,12 +71,13 @@ class Signals:
         self.errors_out, self.errors_in = context.Pipe(duplex=False)
 
     def close(self) -> None:
+        """Give the pipe back."""
         self.errors_out.close()
         self.errors_in.close()
 
 
 @dataclass(frozen=True)
-class Memory:
+class RingMemory:
     """The shared memory of a ring, as it is told to another process: its name, and what is in each of its frames."""
 
     name: str
@@ -89,7 +91,7 @@ class Ring:
     Within a process any number of threads may read, but only one at a time may write.
     """
 
-    def __init__(self, memory: Memory, signals: Signals) -> None:
+    def __init__(self, memory: RingMemory, signals: RingSignals) -> None:
         self.memory = memory
         self._signals = signals
         self._shared = SharedMemory(memory.name)
@@ -109,7 +111,7 @@ class Ring:
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, specs: Sequence[TensorSpec], frames: int, signals: Signals) -> Ring:
+    def create(cls, specs: Sequence[TensorSpec], frames: int, signals: RingSignals) -> Ring:
         """A new one, whose memory is there until :meth:`forget` and the last :meth:`close`.
 
         Raises:
@@ -124,7 +126,7 @@ class Ring:
             try:
                 if hasattr(os, "posix_fallocate"):  # else writing ends the process when the memory is used up
                     os.posix_fallocate(shared._fd, 0, size)  # type: ignore[attr-defined]
-                ring = cls(Memory(shared.name, tuple(specs), frames), signals)
+                ring = cls(RingMemory(shared.name, tuple(specs), frames), signals)
             except BaseException:
                 shared.unlink()
                 raise
@@ -151,7 +153,7 @@ class Ring:
         return int(self._header[TAKEN])
 
     def put(self, tensors: dict[str, Array]) -> None:
-        """Copy the tensors into a frame, when there is one free. :class:`Closed` after an abort.
+        """Copy the tensors into a frame, when there is one free. :class:`ChannelClosed` after an abort.
 
         Raises:
             PipelineError: a tensor is not what the ring was made for; nothing was written.
@@ -167,14 +169,14 @@ class Ring:
         self._publish()
 
     def put_error(self, error: StageError) -> None:
-        """Put the failure of an item in its place. :class:`Closed` after an abort."""
+        """Put the failure of an item in its place. :class:`ChannelClosed` after an abort."""
         self._frame(ERROR)
-        self._signals.errors_in.send((error.segment, error.device, Sent.of(error.__cause__ or error)))
+        self._signals.errors_in.send((error.segment, error.device, SentError.of(error.__cause__ or error)))
         self._publish()
 
     def finish(self) -> None:
         """Nothing more will be written."""
-        with contextlib.suppress(Closed):
+        with contextlib.suppress(ChannelClosed):
             self._frame(END)
             self._signals.items.release()
 
@@ -182,7 +184,7 @@ class Ring:
         self._signals.room.acquire()
         if self._left or self._header[ABORTED]:
             self._signals.room.release()
-            raise Closed
+            raise ChannelClosed
         frame = self._next % self.memory.frames
         self._header[KINDS + frame] = kind
         return self._views[frame]
@@ -195,19 +197,19 @@ class Ring:
     def get(self, allocator: Allocator) -> Item:
         """The next item, numbered from 0, its tensors copied to new arrays; or its error, with that number.
 
-        :class:`Closed` at the end, and after an abort when nothing is left.
+        :class:`ChannelClosed` at the end, and after an abort when nothing is left.
         """
         self._signals.items.acquire()  # outside of the lock: each item wakes one thread
         with self._lock:
             aborted = self._header[ABORTED] and self._next >= self._header[WRITTEN]  # what was written may be read
             if self._left or aborted:
                 self._signals.items.release()
-                raise Closed
+                raise ChannelClosed
             frame = self._next % self.memory.frames
             kind = self._header[KINDS + frame]
             if kind == END:
                 self._signals.items.release()  # for the next thread
-                raise Closed
+                raise ChannelClosed
             item = Item(self._next, {})
             if kind == ERROR:
                 segment, device, sent = self._signals.errors_out.recv()
@@ -278,9 +280,11 @@ class RingSource(Channel[Item]):
         return max(self._ring.written - self._ring.taken, 0)
 
     def get(self, timeout: float | None = None) -> Item:  # noqa: ARG002 - workers wait as long as it takes
+        """The next item, its tensors in new arrays."""
         return self._ring.get(self._allocator)
 
     def abort(self) -> None:
+        """Wake the readers for good."""
         self._ring.stop_reading()
 
 
@@ -295,6 +299,7 @@ class RingSink(Channel[Item]):
         self._segment = segment
 
     def put(self, item: Item) -> None:
+        """Copy its tensors into a frame; its failure, if it has failed."""
         if item.error is None:
             try:
                 self._ring.put(item.tensors)
@@ -304,12 +309,14 @@ class RingSink(Channel[Item]):
         self._ring.put_error(item.error)
 
     def finish(self) -> None:
+        """Nothing more will be written."""
         self._ring.finish()
 
-    def lift(self) -> None:
-        pass
+    def remove_bound(self) -> None:
+        """Nothing: a ring has the frames that it has."""
 
     def abort(self) -> None:
+        """Wake the writer for good."""
         self._ring.stop_writing()
 
 

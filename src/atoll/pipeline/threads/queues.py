@@ -16,7 +16,7 @@ UNBOUNDED: Final = sys.maxsize
 _END: Final = object()  # nothing more will come through; stays in the queue of items
 
 
-class Closed(Exception):  # noqa: N818 - a signal between threads, never an error a user sees
+class ChannelClosed(Exception):  # noqa: N818 - a signal between threads, never an error a user sees
     """The channel has nothing more to give, or takes nothing more."""
 
 
@@ -28,8 +28,8 @@ class Channel(Generic[T]):
     (the bound would be overstepped otherwise). A writer that finds no room announces itself, looks again, and then
     waits; a reader takes an item, and then looks whether somebody is announced: one of them sees the other.
 
-    :meth:`finish`, :meth:`lift`, :meth:`abort` and :meth:`resize` never block nor lock, so they may be called from
-    anywhere (a finalizer, a signal handler), and wake whoever is blocked.
+    :meth:`finish`, :meth:`remove_bound`, :meth:`abort` and :meth:`resize` never block nor lock, so they may be called
+    from anywhere (a finalizer, a signal handler), and wake whoever is blocked.
     """
 
     __slots__ = (
@@ -60,16 +60,18 @@ class Channel(Generic[T]):
 
     @property
     def full(self) -> bool:
+        """Whether there is no room now."""
         return self._items.qsize() >= self.size
 
     @property
     def ended(self) -> bool:
+        """Whether it takes nothing more."""
         return self._ended
 
     def offer(self, item: T) -> bool:
-        """Put ``item`` in if there is room; never waits. :class:`Closed` when it takes nothing more."""
+        """Put ``item`` in if there is room; never waits. :class:`ChannelClosed` when it takes nothing more."""
         if self._ended:
-            raise Closed
+            raise ChannelClosed
         items = self._items
         if items.qsize() >= self.size:
             return False
@@ -79,7 +81,7 @@ class Channel(Generic[T]):
         return True
 
     def put(self, item: T) -> None:
-        """Wait for room and put ``item`` there; :class:`Closed` if none will come."""
+        """Wait for room and put ``item`` there; :class:`ChannelClosed` if none will come."""
         while not self.offer(item):
             self._waiting.append(None)
             try:
@@ -89,7 +91,7 @@ class Channel(Generic[T]):
                 self._waiting.pop()
 
     def wait(self, timeout: float | None = None, full: Callable[[], bool] | None = None) -> None:
-        """Wait until there is room, or ``full()`` is false; :class:`Closed` when the channel ends.
+        """Wait until there is room, or ``full()`` is false; :class:`ChannelClosed` when the channel ends.
 
         Any number of threads may wait here. Room may be gone again when this returns. ``TimeoutError`` after
         ``timeout`` seconds.
@@ -108,24 +110,24 @@ class Channel(Generic[T]):
             self._waiting.pop()
         if self._ended:
             self._room.put(None)  # for the next who waits
-            raise Closed
+            raise ChannelClosed
 
     def get(self, timeout: float | None = None) -> T:
-        """The next item; :class:`Closed` if none will come, else after ``timeout`` s ``TimeoutError``."""
+        """The next item; :class:`ChannelClosed` if none will come, else after ``timeout`` s ``TimeoutError``."""
         if self._aborted:  # not afterwards: what was taken before counts
-            raise Closed
+            raise ChannelClosed
         try:
             item = self._items.get() if timeout is None else self._items.get(timeout=max(timeout, 0))
         except queue.Empty:
             raise TimeoutError(f"nothing came within {timeout} s") from None
         if item is _END:
             self._items.put(_END)
-            raise Closed
+            raise ChannelClosed
         if self._waiting or self.room_listeners:
-            self.poke()
+            self.wake_writers()
         return item  # type: ignore[no-any-return]
 
-    def poke(self) -> None:
+    def wake_writers(self) -> None:
         """Let everybody who waits for room look again."""
         for _ in range(len(self._waiting)):
             self._room.put(None)
@@ -135,14 +137,14 @@ class Channel(Generic[T]):
     def resize(self, size: int) -> None:
         """From now on hold ``size`` items; with more inside, nobody gets in until there are fewer."""
         self.size = size
-        self.poke()
+        self.wake_writers()
 
-    def lift(self) -> None:
+    def remove_bound(self) -> None:
         """Forget the bound: from now on nobody waits for room."""
         self.resize(UNBOUNDED)
 
     def finish(self) -> None:
-        """No item will follow: readers get what is left, then :class:`Closed`; waiting writers are woken."""
+        """No item will follow: readers get what is left, then :class:`ChannelClosed`; waiting writers are woken."""
         self._ended = True
         self._items.put(_END)
         self._room.put(None)

@@ -4,81 +4,63 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter_ns
 
-from atoll.errors import PipelineError
-from atoll.pipeline.monitoring.stats import Meter
+from atoll.pipeline.monitoring.stats import StageMeter
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pool import Allocator
 from atoll.pipeline.recovery import Recovery, StallError
+from atoll.pipeline.threads.item import Item, StageError
 from atoll.pipeline.threads.merge import WINDOW_PER_REPLICA, Merge
-from atoll.pipeline.threads.queues import Channel, Closed
-from atoll.pipeline.unit import Unit, device_name, place
+from atoll.pipeline.threads.queues import Channel, ChannelClosed
+from atoll.pipeline.unit import InterpreterUnit, device_key, device_name
 from atoll.pipeline.wiring import StageWiring
 from atoll.products.tensor_spec import Array
-
-
-class StageError(PipelineError):
-    """A segment that failed on one item; the exception it raised is the ``__cause__``.
-
-    ``segment`` counts from 0; so does ``item``, the number that ``Pipeline.push`` returned for it. ``device`` is the
-    name of the device that failed last, "" when the interpreter does not tell.
-    """
-
-    def __init__(self, segment: int, item: int, cause: BaseException, device: str = "") -> None:
-        on = f" ({device})" if device else ""
-        super().__init__(f"segment {segment}{on} failed on item {item}: {str(cause) or type(cause).__name__}")
-        self.segment = segment
-        self.item = item
-        self.device = device
-        self.__cause__ = cause
-
-
-class Item:
-    """One inference on its way: its number, the tensors somebody still needs, or its failure."""
-
-    __slots__ = ("attempts", "error", "number", "tensors")
-
-    def __init__(self, number: int, tensors: dict[str, Array]) -> None:
-        self.number = number
-        self.tensors = tensors
-        self.error: StageError | None = None
-        self.attempts = 0
 
 
 class Abandoned(Exception):  # noqa: N818 - a signal within a thread
     """The watchdog has given the item to another thread."""
 
 
-class Segment:
-    """What the workers of one segment share. ``on_failure`` is told of every failed item and says whether to go on."""
+@dataclass(frozen=True, slots=True)
+class EngineContext:
+    """What all stages of an engine share."""
+
+    allocator: Allocator
+    recovery: Recovery
+    on_failure: Callable[[StageError], bool]
+    """Told of every failed item; says whether to go on."""
+    on_crash: Callable[[], object]
+    trace: Trace | None
+
+
+class SegmentStage:
+    """What the workers of one segment share."""
 
     def __init__(
         self,
         number: int,
         wiring: StageWiring,
-        units: Sequence[Unit],
+        units: Sequence[InterpreterUnit],
         source: Channel[Item],
         sink: Channel[Item],
-        allocator: Allocator,
-        recovery: Recovery,
-        on_failure: Callable[[StageError], bool],
-        on_crash: Callable[[], object],
-        trace: Trace | None,
+        context: EngineContext,
     ) -> None:
         self.number = number
         self.wiring = wiring
         self.source = source
         self.sink = sink
-        self.allocator = allocator
-        self.recovery = recovery
-        self.on_failure = on_failure
-        self.on_crash = on_crash
-        self.trace = trace
+        self.recovery = context.recovery
+        self.on_failure = context.on_failure
+        self.on_crash = context.on_crash
+        self.trace = context.trace
+        self._allocator = context.allocator
         self.merge = Merge(sink, len(units) * WINDOW_PER_REPLICA) if len(units) > 1 else None
-        meters: dict[object, Meter] = {}  # one per device; interpreters that do not tell have one each
+        meters: dict[object, StageMeter] = {}  # one per device; interpreters that do not tell have one each
         self.workers = [
-            Worker(self, replica, unit, meters.setdefault(place(unit), Meter())) for replica, unit in enumerate(units)
+            Worker(self, replica, unit, meters.setdefault(device_key(unit), StageMeter()))
+            for replica, unit in enumerate(units)
         ]
         self._alive = self._staying = len(units)
         self._lock = threading.Lock()
@@ -93,7 +75,7 @@ class Segment:
         """How many items can be inside, in the hands of the workers and waiting for their turn to leave."""
         return self.merge.window if self.merge else 1
 
-    def spare_me(self) -> bool:
+    def may_end_early(self) -> bool:
         """Whether a worker may end before its time: not the last one."""
         with self._lock:
             if self._staying == 1:
@@ -116,7 +98,7 @@ class Segment:
             self.abort()  # nobody reads it any more: whoever writes to it must not wait
             self.sink.finish()
 
-    def replaced(self, unit: Unit) -> Unit | None:
+    def replaced(self, unit: InterpreterUnit) -> InterpreterUnit | None:
         """Another unit for one that failed; when there is none, the same one, unless it hangs.
 
         Raises what re-opening the device and allocating its tensors raises.
@@ -125,7 +107,7 @@ class Segment:
         if interpreter is None:
             return None if unit.stalled else unit
         interpreter.allocate_tensors()
-        return Unit(interpreter, self.wiring, self.allocator, device_name(interpreter) or unit.device)
+        return InterpreterUnit(interpreter, self.wiring, self._allocator, device_name(interpreter) or unit.device)
 
 
 class Worker:
@@ -135,14 +117,14 @@ class Worker:
     (:meth:`overdue`). Whoever holds the lock first has the item: the thread finds out in :meth:`_claim` and ends.
     """
 
-    def __init__(self, segment: Segment, replica: int, unit: Unit, meter: Meter) -> None:
-        self.segment = segment
+    def __init__(self, stage: SegmentStage, replica: int, unit: InterpreterUnit, meter: StageMeter) -> None:
+        self.stage = stage
         self.replica = replica
         self.unit = unit
         self.meter = meter
         self._inherited: tuple[Item, BaseException] | None = None
         self._serving = True
-        self._watched = segment.recovery.stall_timeout is not None
+        self._watched = stage.recovery.stall_timeout is not None
         self._lock = threading.Lock()
         self._since = 0
         self._item: Item | None = None
@@ -152,19 +134,19 @@ class Worker:
         """Serve until the source ends or a failure ends the worker."""
         try:
             self._loop()
-        except (Closed, Abandoned):
+        except (ChannelClosed, Abandoned):
             pass
         except BaseException:  # a fault of ours: nobody shall wait for what this thread had
-            self.segment.on_crash()
+            self.stage.on_crash()
             raise
         finally:
             if not self._abandoned:
-                self.segment.leave()
+                self.stage.leave()
 
     def _loop(self) -> None:
-        segment = self.segment
-        merge, get, trace = segment.merge, segment.source.get, segment.trace
-        put = segment.sink.put if merge is None else merge.put
+        stage = self.stage
+        merge, get, trace = stage.merge, stage.source.get, stage.trace
+        put = stage.sink.put if merge is None else merge.put
         meter = self.meter
         while self._serving:
             if self._inherited is not None:
@@ -189,7 +171,7 @@ class Worker:
             if merge is None:
                 meter.released(perf_counter_ns())
             if trace is not None:
-                trace.record(segment.number, self.replica, number, begin, end)
+                trace.record(stage.number, self.replica, number, begin, end)
 
     def _serve(self, item: Item) -> None:
         if self._watched:
@@ -207,8 +189,8 @@ class Worker:
             return
         self._publish(item, given)
 
-    def _run(self, unit: Unit, item: Item) -> dict[str, Array]:
-        if self.segment.merge is None:
+    def _run(self, unit: InterpreterUnit, item: Item) -> dict[str, Array]:
+        if self.stage.merge is None:
             return unit.run(item.tensors)
         with unit.lock:
             return unit.run(item.tensors)
@@ -216,20 +198,20 @@ class Worker:
     def _publish(self, item: Item, given: dict[str, Array] | None) -> None:
         if given is not None:
             tensors = item.tensors
-            for name in self.segment.wiring.drops:
+            for name in self.stage.wiring.drops:
                 del tensors[name]
             tensors.update(given)
             item.attempts = 0
 
     def _recover(self, item: Item, cause: BaseException) -> dict[str, Array] | None:
         """Try again as the policy says; None when that failed too, and then the item carries its error."""
-        segment = self.segment
+        stage = self.stage
         self.meter.failures += 1
-        while item.attempts < segment.recovery.most_attempts:
+        while item.attempts < stage.recovery.most_attempts:
             item.attempts += 1
             try:
                 self._watch(item)
-                unit = segment.replaced(self.unit)
+                unit = stage.replaced(self.unit)
                 if unit is None:
                     self._claim()
                     break
@@ -244,23 +226,23 @@ class Worker:
                 self._claim()
                 self.meter.failures += 1
                 cause = again
-        if segment.recovery.on_error == "retry":
+        if stage.recovery.on_error == "retry":
             borrowed = self._borrow(item)
             if borrowed is not None:
                 return borrowed
-        if self.unit.stalled and segment.recovery.on_error != "stop":
+        if self.unit.stalled and stage.recovery.on_error != "stop":
             self._renew()
         item.tensors.clear()
-        item.error = StageError(segment.number, item.number, cause, self.unit.device)
-        self._serving = segment.on_failure(item.error) and not (self.unit.stalled and segment.spare_me())
+        item.error = StageError(stage.number, item.number, cause, self.unit.device)
+        self._serving = stage.on_failure(item.error) and not (self.unit.stalled and stage.may_end_early())
         return None
 
     def _borrow(self, item: Item) -> dict[str, Array] | None:
         """Let a sibling's device compute the item; if it can, this worker's is to blame, and the worker leaves."""
-        for sibling in self.segment.workers:
+        for sibling in self.stage.workers:
             if sibling is self or sibling.unit is self.unit or sibling.unit.stalled:
                 continue
-            if item.attempts >= self.segment.recovery.most_attempts + len(self.segment.workers):
+            if item.attempts >= self.stage.recovery.most_attempts + len(self.stage.workers):
                 return None  # each time the watchdog had to help
             item.attempts += 1
             try:
@@ -273,7 +255,7 @@ class Worker:
                 self._claim()
                 continue
             self.meter.retries += 1
-            self._serving = not self.segment.spare_me()
+            self._serving = not self.stage.may_end_early()
             return given
         return None
 
@@ -281,7 +263,7 @@ class Worker:
         """A device for the items to come, in place of one that hangs; without one they all fail."""
         reason = "give spares, or reopen"
         try:
-            other = self.segment.replaced(self.unit)
+            other = self.stage.replaced(self.unit)
         except Exception as cause:
             other, reason = None, str(cause)
         self.unit = other or _Hanging(self.unit, reason)
@@ -301,6 +283,7 @@ class Worker:
 
     @property
     def abandoned(self) -> bool:
+        """Whether the watchdog has given its place to another worker."""
         return self._abandoned
 
     def overdue(self, limit: int) -> Item | None:
@@ -315,16 +298,16 @@ class Worker:
     def successor(self, item: Item, cause: StallError) -> Worker:
         """Another worker in the place of this one, which hangs; it begins with the item."""
         self.unit.stalled = True
-        other = Worker(self.segment, self.replica, self.unit, self.meter)
+        other = Worker(self.stage, self.replica, self.unit, self.meter)
         other._inherited = item, cause
-        self.segment.workers[self.replica] = other
+        self.stage.workers[self.replica] = other
         return other
 
 
-class _Hanging(Unit):
+class _Hanging(InterpreterUnit):
     """What is left of a unit that hangs: it fails at once, with the reason why there is no other."""
 
-    def __init__(self, hung: Unit, reason: str) -> None:
+    def __init__(self, hung: InterpreterUnit, reason: str) -> None:
         self.interpreter = hung.interpreter
         self.device = hung.device
         self.stalled = True

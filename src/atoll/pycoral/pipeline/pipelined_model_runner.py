@@ -10,9 +10,9 @@ import numpy as np
 
 from atoll.errors import PipelineClosedError, PipelineError
 from atoll.pipeline.pipeline import Pipeline
+from atoll.pipeline.threads.item import StageError
 from atoll.pipeline.threads.queues import UNBOUNDED
-from atoll.pipeline.threads.stage import StageError
-from atoll.pipeline.wiring import Interpreter
+from atoll.pipeline.wiring import InterpreterLike
 from atoll.products.tensor_spec import Array
 
 _OFF = "Pipeline was turned off before."
@@ -43,7 +43,7 @@ class PipelinedModelRunner:
         ValueError: there is no interpreter, or the segments do not fit together.
     """
 
-    def __init__(self, interpreters: Sequence[Interpreter]) -> None:
+    def __init__(self, interpreters: Sequence[InterpreterLike]) -> None:
         self._interpreters = list(interpreters)
         if not self._interpreters:
             raise ValueError("At least one interpreter expected")
@@ -67,7 +67,7 @@ class PipelinedModelRunner:
         self._closed = False
         self._undelivered = 0
 
-    def interpreters(self) -> list[Interpreter]:
+    def interpreters(self) -> list[InterpreterLike]:
         """The interpreters that the runner was made with."""
         return self._interpreters
 
@@ -167,7 +167,7 @@ class PipelinedModelRunner:
         return RuntimeError(f"Segment {error.segment} runner error: {message}")
 
 
-def _require_inputs(interpreters: Sequence[Interpreter]) -> None:
+def _require_inputs(interpreters: Sequence[InterpreterLike]) -> None:
     known: set[Any] = {detail["name"] for detail in interpreters[0].get_input_details()}
     for i, interpreter in enumerate(interpreters):
         if not all(detail["name"] in known for detail in interpreter.get_input_details()):

@@ -1,16 +1,18 @@
-"""A deployment, and what there is → devices for it, leased together."""
+"""A deployment, and what there is → devices for it, leased together, that take as long as modelled."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from atoll.compiler.deployment import Deployment
 from atoll.device import EdgeTpu, lease
 from atoll.device.base import BUSES
 from atoll.device.inventory import edge_tpus, fitting
-from atoll.errors import DeviceError
+from atoll.errors import DeviceError, UsageError
+from atoll.pipeline.run_deployment import RunSettings
+from atoll.products.progress import OnMessage, ignore
 
 
 def usable_devices(deployment: Deployment, chosen: Sequence[str] = ()) -> list[EdgeTpu]:
@@ -60,17 +62,22 @@ def _of_kinds(usable: Sequence[EdgeTpu], deployment: Deployment) -> list[EdgeTpu
 
 @contextmanager
 def leased(
-    usable: Sequence[EdgeTpu],
-    count: int,
-    timeout: float | None = 0,
-    on_wait: Callable[[str], object] | None = None,
+    deployment: Deployment, settings: RunSettings, on_message: OnMessage = ignore
 ) -> Iterator[tuple[EdgeTpu, ...]]:
-    """``count`` of the devices for this process alone, until the block ends; all at once, so that nobody deadlocks.
+    """The devices of a deployment for this process alone, until the block ends; all at once, so that nobody deadlocks.
 
     Raises:
-        DeviceBusyError: others have them for longer than ``timeout`` seconds.
+        DeviceError: There are not so many.
+        DeviceBusyError: Others have them for longer than ``settings.wait`` seconds.
+        UsageError: The clock of virtual devices is set although nothing is modelled.
     """
-    with lease(count, devices=usable, timeout=timeout, on_wait=on_wait) as devices:
+    usable = usable_devices(deployment, settings.devices)
+    if settings.clock is not None and not settings.hosts and usable[0].virtual:
+        raise UsageError(
+            "the clock of virtual devices changes modelled latencies, and none are asked for",
+            "Add --real-time, --bus or --target to --clock.",
+        )
+    with lease(deployment.devices, devices=usable, timeout=settings.wait, on_wait=on_message) as devices:
         order = {device.path: place for place, device in enumerate(usable)}
         yield tuple(sorted(devices, key=lambda device: order[device.path]))
     for _ in range(2):

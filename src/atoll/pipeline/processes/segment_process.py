@@ -11,13 +11,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from atoll.errors import PipelineError
-from atoll.pipeline.engine import Engine
-from atoll.pipeline.groups import Opener, allocate_all, groups_of, opened, units_of
+from atoll.pipeline.engine import Engine, EngineSettings
+from atoll.pipeline.groups import Opener, groups_of, opened, units_of
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pool import Pool
-from atoll.pipeline.processes.ring import Memory, Ring, RingSink, RingSource, Sent, Signals
+from atoll.pipeline.processes.ring import Ring, RingMemory, RingSignals, RingSink, RingSource, SentError
 from atoll.pipeline.recovery import OnError, Recovery, Reopen
-from atoll.pipeline.wiring import Interpreter, wire
+from atoll.pipeline.wiring import InterpreterLike, wire
 
 LEAVE_S = 2.0
 """How long a process that is to end waits for inferences under way."""
@@ -27,7 +27,7 @@ CRASHED = 70
 
 
 @dataclass(frozen=True)
-class Job:
+class ProcessSpec:
     """What a process is to do: the segments from ``first`` on. All that pickle knows."""
 
     first: int
@@ -44,14 +44,15 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Description:
+class TensorDetails:
     """What an interpreter says about its tensors: enough for another process to wire a pipeline."""
 
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, interpreter: Interpreter) -> Description:
+    def of(cls, interpreter: InterpreterLike) -> TensorDetails:
+        """What it says now."""
         wanted = ("name", "index", "shape", "dtype")
         return cls(
             [{key: detail[key] for key in wanted} for detail in interpreter.get_input_details()],
@@ -59,18 +60,20 @@ class Description:
         )
 
     def get_input_details(self) -> list[dict[str, Any]]:
+        """As LiteRT's."""
         return self.inputs
 
     def get_output_details(self) -> list[dict[str, Any]]:
+        """As LiteRT's."""
         return self.outputs
 
 
 @dataclass(frozen=True)
-class Wires:
+class RingPair:
     """Where the tensors come from and go to, and how many items may wait between two segments."""
 
-    source: Memory
-    sink: Memory
+    source: RingMemory
+    sink: RingMemory
     between: int
 
 
@@ -83,40 +86,39 @@ class Question:
     """``"stats"``, ``"trace"``, or how many items may wait between two segments from now on."""
 
 
-def serve(control: Connection, job: Job, source: Signals, sink: Signals) -> None:
+def serve(control: Connection, own: ProcessSpec, source: RingSignals, sink: RingSignals) -> None:
     """The main function of the process.
 
-    Says on ``control`` what its segments are, takes the :class:`Wires`, and answers what the other side asks, until
+    Says on ``control`` what its segments are, takes the :class:`RingPair`, and answers what the other side asks, until
     that sends None or is gone. Exceptions of openers are sent instead.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to act upon
-    if job.cpu is not None:
-        os.sched_setaffinity(0, {job.cpu})  # before there is another thread
+    if own.cpu is not None:
+        os.sched_setaffinity(0, {own.cpu})  # before there is another thread
     try:
-        _serve(control, job, source, sink)
+        _serve(control, own, source, sink)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the parent is gone, and with it whoever wanted this
 
 
-def _serve(control: Connection, job: Job, source: Signals, sink: Signals) -> None:
+def _serve(control: Connection, own: ProcessSpec, source: RingSignals, sink: RingSignals) -> None:
     try:
-        spares = {i: opened(openers) for i, openers in job.spares.items()}
-        groups = groups_of(job.openers, {})
-        allocate_all(groups)
-        control.send([Description.of(group[0]) for group in groups])
+        spares = {i: opened(openers) for i, openers in own.spares.items()}
+        groups = groups_of(own.openers, {}, allocate=True)
+        control.send([TensorDetails.of(group[0]) for group in groups])
     except Exception as error:
-        control.send(Sent.of(error))
+        control.send(SentError.of(error))
         return
-    wires: Wires | None = control.recv()
-    if wires is None:
+    rings: RingPair | None = control.recv()
+    if rings is None:
         return
-    trace = Trace() if job.traced else None
+    trace = Trace() if own.traced else None
     try:
-        engine = _engine(job, groups, spares, wires, source, sink, trace)
+        engine = _engine(own, groups, spares, rings, source, sink, trace)
         engine.start()
         control.send(engine.capacity)
     except PipelineError as error:
-        control.send(Sent.of(error))
+        control.send(SentError.of(error))
         return
     threading.Thread(target=_exit_if_broken, args=(engine,), daemon=True).start()
     while (question := control.recv()) is not None:
@@ -127,27 +129,25 @@ def _serve(control: Connection, job: Job, source: Signals, sink: Signals) -> Non
 
 
 def _engine(
-    job: Job,
-    groups: tuple[tuple[Interpreter, ...], ...],
-    spares: Mapping[int, Sequence[Interpreter]],
-    wires: Wires,
-    source: Signals,
-    sink: Signals,
+    own: ProcessSpec,
+    groups: tuple[tuple[InterpreterLike, ...], ...],
+    spares: Mapping[int, Sequence[InterpreterLike]],
+    rings: RingPair,
+    source: RingSignals,
+    sink: RingSignals,
     trace: Trace | None,
 ) -> Engine:
     pool = Pool()
-    wiring = wire([group[0] for group in groups], wires.source.specs, [spec.name for spec in wires.sink.specs])
-    recovery = Recovery(job.on_error, job.retries, job.reopen, spares, job.stall_timeout)
+    wiring = wire([group[0] for group in groups], rings.source.specs, [spec.name for spec in rings.sink.specs])
+    recovery = Recovery(own.on_error, own.retries, own.reopen, spares, own.stall_timeout)
     return Engine(
-        units_of(groups, wiring, pool, job.devices),
+        units_of(groups, wiring, pool, own.devices),
         wiring,
-        RingSource(Ring(wires.source, source), pool),
-        wires.between,
-        RingSink(Ring(wires.sink, sink), job.first + len(groups) - 1),
-        pool,
-        recovery,
-        trace=trace,
-        first=job.first,
+        RingSource(Ring(rings.source, source), pool),
+        rings.between,
+        RingSink(Ring(rings.sink, sink), own.first + len(groups) - 1),
+        EngineSettings(pool, recovery, trace=trace),
+        own.first,
     )
 
 

@@ -1,0 +1,212 @@
+"""Compiled segments on their devices, inputs → a pipeline run: times, statistics, the first outputs."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from atoll.compiler.deployment import Deployment, SegmentFile
+from atoll.device import EdgeTpu, VirtualEdgeTpu, make_interpreter
+from atoll.device.real.runtime import PERFORMANCE
+from atoll.estimate.latency import latency_function
+from atoll.hardware.host import Target
+from atoll.pipeline.monitoring.bottleneck import bottleneck
+from atoll.pipeline.monitoring.trace import Trace
+from atoll.pipeline.pipeline import Pipeline
+from atoll.products.progress import OnProgress, ignore
+from atoll.products.run_result import RunResult, SegmentRun, Tensors
+from atoll.products.tensor_spec import TensorSpec
+
+OVERLAP = 2
+"""Interpreters per virtual device in real time: one takes and gives tensors while the device is busy with the other."""
+
+STALL_S = 120.0
+"""The slowest segment of a network known to us takes seconds, even on a CPU."""
+
+Clock = Literal["max", "standard", "reduced"]
+Watch = Callable[[Pipeline], AbstractContextManager[object]]
+"""Entered around a run, with the running pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How to run a deployment."""
+
+    inferences: int = 100
+    kept: int = 3
+    """The first inputs, so many, are kept with their outputs."""
+    devices: tuple[str, ...] = ()
+    """Which may be used (``usb``, ``pci:1``, a path); empty: all, real ones first."""
+    wait: float | None = None
+    """Seconds to wait for busy devices; None: for ever."""
+    hosts: Mapping[str, Target] = field(default_factory=dict)
+    """By bus of a virtual device, the host whose latencies it models."""
+    real_time: bool = False
+    """Virtual devices take as long as modelled."""
+    clock: Clock | None = None
+    """Of the devices; None: ``max`` for virtual ones, what the runtime chooses for real ones."""
+    per_device: int | None = None
+    """Interpreters per device; None: 2 on virtual devices in real time, 1 elsewhere."""
+    stall: float | None = STALL_S
+    """Seconds after which an inference of one segment counts as failed; None: never."""
+    original: str | Path | None = None
+    """The uncompiled model of compiled files."""
+    trace: Trace | None = None
+    watch: Watch = nullcontext
+    """Entered around the run, with the running pipeline."""
+
+    def target_of(self, device: EdgeTpu) -> Target | None:
+        """The host that the latency of a device is modelled for."""
+        return self.hosts.get(device.bus) if device.virtual else None
+
+    def interpreters_on(self, device: EdgeTpu) -> int:
+        """How many interpreters a device gets."""
+        return self.per_device or (OVERLAP if device.virtual and self.real_time else 1)
+
+    def opening(self, segment: SegmentFile, device: EdgeTpu) -> dict[str, Any]:
+        """What :func:`make_interpreter` is told beside file and device."""
+        if device.virtual:
+            compiled_from = segment.compiled.source if segment.compiled is not None else None
+            return {"original": self.original if self.original is not None else compiled_from}
+        return {"options": {"Performance": PERFORMANCE[self.clock]} if self.clock else {}}
+
+
+def run_deployment(
+    deployment: Deployment,
+    devices: Sequence[EdgeTpu],
+    frames: Iterable[Tensors],
+    settings: RunSettings = RunSettings(),
+    on_progress: OnProgress = ignore,
+) -> RunResult:
+    """Run inputs through compiled segments, each on devices of its own.
+
+    Args:
+        deployment: The segments.
+        devices: As many as they have replicas together, in the order of the segments.
+        frames: At least ``settings.inferences`` sets of inputs by tensor name.
+        settings: How.
+        on_progress: Told how many results have come out.
+
+    Raises:
+        DeviceError: A device cannot run its file, or is gone.
+        PipelineError: The segments do not fit together, or one failed or hung.
+        InputError: The inputs do not fit the model.
+    """
+    groups = _groups(deployment, devices)
+    with _modelled(deployment, groups, settings):
+        segments = [
+            [
+                make_interpreter(segment.path, device, **settings.opening(segment, device))
+                for device in group
+                for _ in range(settings.interpreters_on(device))
+            ]
+            for segment, group in zip(deployment.segments, groups)
+        ]
+        graph = deployment.interface
+        takes = [graph.tensors[i] for i in graph.inputs]
+        with (
+            Pipeline(
+                segments,
+                inputs=[TensorSpec(tensor.name, tensor.shape, tensor.dtype.numpy) for tensor in takes],
+                outputs=[graph.tensors[i].name for i in graph.outputs],
+                trace=settings.trace,
+                stall_timeout=settings.stall,
+            ) as pipeline,
+            settings.watch(pipeline),
+        ):
+            times, sample = _push_all(
+                pipeline,
+                frames,
+                settings,
+                lambda done: on_progress(f"running {deployment.name}", done, settings.inferences),
+            )
+            stages = pipeline.stats()
+        found = bottleneck(stages)
+        return RunResult(
+            inferences=settings.inferences,
+            first_result_s=times[0],
+            wall_s=times[1],
+            segments=tuple(
+                SegmentRun(
+                    tuple(device.path for device in group),
+                    tuple(stage for stage in stages if stage.segment == number),
+                    *_modelled_figures(group, settings),
+                )
+                for number, group in enumerate(groups)
+            ),
+            advice=f"{found.message}. {found.help}" if found else "",
+            sample=sample,
+            virtual=any(device.virtual for device in devices),
+            all_virtual=all(device.virtual for device in devices),
+            real_time=settings.real_time,
+            interpreters_per_device=settings.interpreters_on(devices[0]),
+            targets=tuple(dict.fromkeys(t.name for t in map(settings.target_of, devices) if t is not None)),
+        )
+
+
+def _push_all(
+    pipeline: Pipeline, frames: Iterable[Tensors], settings: RunSettings, on_result: Callable[[int], object]
+) -> tuple[tuple[float, float], tuple[tuple[Tensors, Tensors], ...]]:
+    """Seconds to the first and to the last result, and the first inputs with their outputs."""
+    kept: list[Tensors] = []
+    sample: list[tuple[Tensors, Tensors]] = []
+
+    def entering() -> Iterator[Tensors]:
+        for item in itertools.islice(frames, settings.inferences):
+            if len(kept) < settings.kept:
+                kept.append(item)
+            yield item
+
+    begin = first = time.perf_counter()
+    for done, outputs in enumerate(pipeline.map(entering()), start=1):
+        if done == 1:
+            first = time.perf_counter()
+        if done <= settings.kept:
+            sample.append((kept[done - 1], outputs))
+        on_result(done)
+    return (first - begin, time.perf_counter() - begin), tuple(sample)
+
+
+def _groups(deployment: Deployment, devices: Sequence[EdgeTpu]) -> list[list[EdgeTpu]]:
+    """Each segment's devices."""
+    left = iter(devices)
+    return [list(itertools.islice(left, segment.replicas)) for segment in deployment.segments]
+
+
+@contextmanager
+def _modelled(deployment: Deployment, groups: Sequence[Sequence[EdgeTpu]], settings: RunSettings) -> Iterator[None]:
+    """Virtual devices have the latencies of their hosts until the block ends."""
+    changed: list[tuple[VirtualEdgeTpu, Any]] = []
+    try:
+        for segment, group in zip(deployment.segments, groups):
+            for device in group:
+                if isinstance(device, VirtualEdgeTpu):
+                    changed.append((device, (device.latency, device.real_time, device.clock)))
+                    device.latency, device.real_time = _latency(segment, device, settings), settings.real_time
+                    device.clock, device.late = settings.clock or "max", 0
+        yield
+    finally:
+        for device, before in changed:
+            device.latency, device.real_time, device.clock = before
+
+
+def _latency(segment: SegmentFile, device: EdgeTpu, settings: RunSettings) -> Any:
+    target = settings.target_of(device)
+    if target is None:
+        return 0.0
+    return latency_function(segment.compiled or segment.path, target, original=settings.original)
+
+
+def _modelled_figures(group: Sequence[EdgeTpu], settings: RunSettings) -> tuple[float | None, float]:
+    """The modelled latency of a segment, and its share of late inferences."""
+    virtual = [device for device in group if isinstance(device, VirtualEdgeTpu)]
+    known = bool(settings.hosts) and bool(virtual)
+    return (
+        max(device.modelled_s for device in virtual) if known else None,
+        sum(device.late for device in virtual) / settings.inferences,
+    )
