@@ -25,8 +25,8 @@ def archive_start(data: memoryview) -> int | None:
         return None
     _, entries, size, offset, _ = _END.unpack_from(tail, at)
     directory = len(data) - len(tail) + at - size
-    shift = directory - offset  # offsets may be counted from where the archive begins
-    if directory < 0 or shift < 0:
+    shift = directory - offset  # offsets count from the archive's beginning, or as in a file of another size before
+    if directory < 0:
         return None  # the four bytes were weights
     start = position = directory
     for _ in range(entries):
