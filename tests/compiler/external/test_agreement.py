@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from atoll.compiler.external.agreement import Agreement, Figures, differences, sentences, table_rows, vendor_figures
+from atoll.compiler.external.agreement import Agreement, Figures, differences, sentences, vendor_figures
 from atoll.compiler.external.report_parser import ParsedModel, parse_vendor
+from atoll.reporting.agreement_table import agreement_table
 from shared_data import DATA
 
 LOGS = DATA / "vendor_logs.json"
@@ -49,9 +50,9 @@ def test_every_figure_counts_and_what_is_not_known_does_not() -> None:
 def test_nothing_said_is_nothing_known() -> None:
     silent = vendor_figures(ParsedModel(), subgraphs=1, runtime=None)
     assert differences(FIGURES, silent) == ()
-    rows = table_rows([Agreement("x", FIGURES, silent, (), searched=False, seconds=0.0)])
-    assert rows[0] == ("x", "vendor", *["-"] * 6)
-    assert rows[1][2:4] == ("134", "130")
+    rows = agreement_table([Agreement("x", FIGURES, silent, (), searched=False, seconds=0.0)]).rows
+    assert rows[0] == ("x", "vendor", *[None] * 6)
+    assert rows[1][2:4] == (134, 130)
 
 
 def test_sentences_say_what_differs_and_what_was_stepped_around() -> None:

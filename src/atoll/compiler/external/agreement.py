@@ -117,18 +117,6 @@ def differences(predicted: Figures, vendor: Figures) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-COLUMNS = ("file", "by", ">operators", ">on TPU", ">on-chip", ">remaining", ">off-chip", ">runtime")
-
-
-def table_rows(segments: Iterable[Agreement]) -> list[tuple[str, ...]]:
-    """Two rows per file, the vendor's answer and our prediction, in the order of :data:`COLUMNS`."""
-    rows = []
-    for segment in segments:
-        rows.append((segment.file, "vendor", *_cells(segment.vendor)))
-        rows.append(("", "predicted", *_cells(segment.predicted)))
-    return rows
-
-
 def sentences(segments: Sequence[Agreement]) -> list[str]:
     """What agrees, what differs, and what was stepped around."""
     lines = [
@@ -145,13 +133,6 @@ def sentences(segments: Sequence[Agreement]) -> list[str]:
     if agreeing:
         lines.append(f"Our prediction and the vendor's compiler agree on {whole}.")
     return lines
-
-
-def _cells(figures: Figures) -> tuple[str, ...]:
-    shown = ((name, getattr(figures, name)) for name in _TITLES if name != "subgraphs")
-    return tuple(
-        "-" if value is None else size(value) if name.endswith("_bytes") else str(value) for name, value in shown
-    )
 
 
 def _mapped(rows: Iterable[OperatorRow]) -> Mapping[str, int]:
