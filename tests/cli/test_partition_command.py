@@ -258,3 +258,18 @@ def test_options_that_contradict_each_other(atoll: Run, mobilenet: Path, argumen
 def test_a_tensor_that_does_not_exist(atoll: Run, mobilenet: Path, middle: str) -> None:
     result = atoll("partition", mobilenet, "--tpus", 2, "--pin", middle[:-1] + "X")
     assert result.code == errors.UsageError.exit_code and f"The nearest name is '{middle}" in result.err
+
+
+def test_names_of_hundreds_of_characters_fit_the_terminal(atoll: Run, tmp_path: Path) -> None:
+    """Converters join the names of the layers that they fuse; a cut is crossed by several such tensors."""
+    build = GraphBuilder(size=4, channels=1024)
+    first = build.tensor("input")
+    ends = [build.conv(first, f"branch_{n}/" + "fused/relu;" * 40) for n in range(4)]
+    sums = build.add(build.add(ends[0], ends[1], "a/" * 200), build.add(ends[2], ends[3], "b/" * 200), "sum")
+    last = build.conv(build.conv(build.conv(sums, "c"), "d"), "e")
+    path = tmp_path / "fused.tflite"
+    write_model(Model((build.graph((first,), (last,)),)), path)
+    report = partitioned(atoll, path, "--tpus", 4, "--exactly", "--objective", "latency")
+    crossing = max(len(cut["tensors"]) for cut in report["cuts"])
+    text = said(atoll, path, "--tpus", 4, "--exactly", "--objective", "latency")
+    assert crossing == 1 or f"and {crossing - 1} more" in text
