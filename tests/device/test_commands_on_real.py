@@ -13,7 +13,6 @@ import pytest
 from small_models import branched, compiled, package
 from standins import PCI, USB, Standin
 
-from atoll.api.workers import lease_named, open_workers
 from atoll.cli import cli, invoke
 from atoll.compiler.external.installed import VARIABLE as COMPILER
 from atoll.compiler.external.installed import _examine
@@ -21,6 +20,7 @@ from atoll.device import lease
 from atoll.device.leasing import directory as leasedir
 from atoll.device.plain import plain_interpreter
 from atoll.errors import CompilerMissingError, DeviceBusyError, DeviceError, UsageError
+from atoll.learning.workers import lease_named, open_workers
 from atoll.model.tflite import write_model
 from atoll.vendor_tools import model_pipelining
 from builders import chain

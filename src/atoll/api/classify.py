@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from atoll.api.image_runs import ImageRuns
 from atoll.errors import UsageError
+from atoll.learning.image_runs import ImageRuns
 from atoll.learning.labels import read_labels
 from atoll.model.load import ModelLike, load
 from atoll.products.progress import OnMessage, OnProgress, ignore

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 
-from atoll.api.image_runs import ImageRuns
 from atoll.errors import OutputError, TrainingError, UntrainableModelError, UsageError
 from atoll.files import output_directory, require_writable_directory
 from atoll.learning import (
@@ -25,6 +24,7 @@ from atoll.learning import (
     with_imprinting_tail,
 )
 from atoll.learning.extractor import embedding_of
+from atoll.learning.image_runs import ImageRuns
 from atoll.learning.labels import read_labels
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load

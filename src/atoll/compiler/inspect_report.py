@@ -9,7 +9,6 @@ from typing import ClassVar
 from atoll.errors import CorruptPackageError
 from atoll.products.result import Result
 from atoll.products.table import Column, Table
-from atoll.products.units import size
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,8 @@ class InspectReport(Result):
             Column("batch", "number"),
             Column("token"),
             Column("parameters", "bytes"),
-            Column("instruction chunks"),
+            Column("instructions", "bytes"),
+            Column("instruction chunks", "number"),
             Column("DMA hints", "number"),
             Column("scratch memory", "bytes"),
             Column("narrow memory per tile", "bytes"),
@@ -186,11 +186,12 @@ class InspectReport(Result):
                 item.batch,
                 item.token,
                 item.parameter_bytes,
-                ", ".join(map(size, item.instruction_bytes)) or "none",
+                sum(item.instruction_bytes),
+                len(item.instruction_bytes),
                 item.dma_hints,
                 item.scratch_bytes,
                 item.narrow_bytes_per_tile,
-                item.estimated_cycles or "not given",
+                item.estimated_cycles or None,
             )
             for title, item in self._executables()
         ]

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atoll.api.workers import Embed, Reals, open_workers
 from atoll.errors import EmptyFileError, FileAccessError, InputError
-from atoll.learning import ImageFolder, in_parallel, read_folder
-from atoll.learning.dataset import require_images, without
+from atoll.learning.dataset import ImageFolder, read_folder, require_images, without
+from atoll.learning.embed import in_parallel
+from atoll.learning.workers import Embed, Reals, open_workers
 from atoll.model.graph import Model
 from atoll.products.inputs import Inputs, read_inputs
 from atoll.products.progress import OnMessage, OnProgress, ignore
@@ -20,7 +20,7 @@ class ImageRuns:
     """How images are run through models."""
 
     devices: Sequence[str] = ()
-    """As :func:`atoll.api.workers.open_workers` takes them."""
+    """As :func:`atoll.learning.workers.open_workers` takes them."""
     segments: int = 1
     skip_bad: bool = False
     """Go on without images that cannot be read."""
@@ -34,7 +34,7 @@ class ImageRuns:
 
         Raises:
             InputError, FileAccessError: An image cannot be read.
-            UsageError, DeviceError: As :func:`atoll.api.workers.open_workers`.
+            UsageError, DeviceError: As :func:`atoll.learning.workers.open_workers`.
         """
         with open_workers(model, self.devices, self.segments, self.on_message) as workers:
             skipping = [_unless_bad(worker) for worker in workers]

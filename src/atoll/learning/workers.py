@@ -13,17 +13,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from atoll import toolchain
 from atoll.compiler.choosing import choose_compiler
 from atoll.device import EdgeTpu, Lease, lease, make_interpreter
 from atoll.device.inventory import edge_tpus, fitting
 from atoll.device.leasing.lease import patience
 from atoll.errors import DeviceError, UsageError
-from atoll.learning import Pipelined
+from atoll.learning.embed import Pipelined
 from atoll.model import is_compiled
 from atoll.model.graph import Model
 from atoll.model.load import named
 from atoll.model.tflite import write_model
+from atoll.partitioning.equal_bytes import equal_partition
 from atoll.pipeline import Pipeline
 from atoll.products.inputs import Inputs
 from atoll.products.progress import OnMessage, ignore
@@ -133,7 +133,7 @@ def _compiled_files(model: Model, segments: int, devices: Sequence[EdgeTpu], dir
         )
     compiler = choose_compiler("vendor" if any(real) else "virtual", real_devices=any(real))
     unique = named(replace(model, path="model"))
-    return list(compiler.compile([unique], directory, toolchain.equal_partition(unique.main, segments)).paths)
+    return list(compiler.compile([unique], directory, equal_partition(unique.main, segments)).paths)
 
 
 def _invoking(interpreter: Any) -> Invoke:
