@@ -68,7 +68,7 @@ def test_the_overview_without_click_is_the_one_with_it(atoll: Run, columns: int)
 
 
 def test_the_overview_names_every_option_and_command() -> None:
-    context = click.Context(cli)
+    context = cli.make_context("atoll", ["version"])
     options = {", ".join(sorted(parameter.opts, key=len)) for parameter in cli.get_params(context)}
     assert options == {*overview.OPTIONS}
     for name, purpose in overview.COMMANDS.items():

@@ -179,6 +179,11 @@ def test_nothing_to_show() -> None:
     assert table_lines(Table.of([Column("a")], [(None,)], records=True), 80) == (["(none)"], [])
 
 
+def test_a_column_is_left_even_if_none_is_important() -> None:
+    table = Table.of([Column(name, importance=1) for name in "ab"], [("x" * 50, "y" * 50)])
+    assert table_lines(table, 40) == (["x" * 50, "  b  " + "y" * 50], [])
+
+
 def test_a_record_says_what_its_number_is() -> None:
     table = Table.of([Column("devices", "number"), Column("why")], [(2, "because " * 12)], records=True)
     lines = table_lines(table, 60)[0]

@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from atoll.cli.streams import STANDARD_OUTPUT, abandon, reader_has_gone
+from atoll.cli.streams import STANDARD_OUTPUT, abandon, holds_back, reader_has_gone
 from atoll.errors import (
     INTERRUPTED,
     AtollError,
@@ -84,6 +84,8 @@ def _system_error(error: OSError, doing: str) -> int:
             if paths == [STANDARD_OUTPUT] or reader_has_gone(stream):
                 abandon(stream)
                 return 0  # whoever read our output has enough
+    if not paths and holds_back(sys.stdout):
+        paths = [STANDARD_OUTPUT]
     if paths == [STANDARD_OUTPUT]:
         abandon(sys.stdout)
     reason = error.strerror or str(error) or type(error).__name__

@@ -65,6 +65,16 @@ def reader_has_gone(stream: IO[str] | None) -> bool:
     return False
 
 
+def holds_back(stream: IO[str] | None) -> bool:
+    """Whether an output has something in its buffer that it cannot get rid of."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
 def abandon(stream: IO[str] | None) -> None:
     """Send what is still buffered nowhere, so that the interpreter does not fail on it when it exits."""
     if stream is None:

@@ -114,8 +114,8 @@ def table_lines(table: Table, cells: int) -> tuple[list[str], list[str]]:
         return _widths([table.columns[n] for n in columns], [texts[n] for n in columns], cells, name, text)
 
     own = widths(_NAME, _TEXT)
-    while _total(own) > cells and (droppable := [n for n in columns if table.columns[n].importance]):
-        least = max(droppable, key=lambda n: (table.columns[n].importance, n))
+    while _total(own) > cells and len(columns) > 1 and any(table.columns[n].importance for n in columns):
+        least = max(columns, key=lambda n: (table.columns[n].importance, n))
         columns.remove(least)
         left_out.append(least)
         own = widths(_NAME, _TEXT)
