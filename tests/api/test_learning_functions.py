@@ -70,7 +70,7 @@ def test_options_of_the_other_method_are_refused_before_anything_is_done(work: P
 
 
 def test_inspection_of_models_in_memory() -> None:
-    compiled = compile_model(branched(), name="net")[1].segments[0].model
+    compiled = compile_model(branched(), name="net").segments[0].model
     report = atoll.inspect(compiled, original=branched())
     assert isinstance(report, InspectReport) and not report.problems
     report.require_whole()

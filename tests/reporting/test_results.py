@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 import atoll
+from atoll.api.bench import pipelining_performance
+from atoll.api.partition_with_profiling import partition_with_profiling
 from atoll.cli import cli, invoke
 from atoll.model.tflite import write_model
 from atoll.products.layout import width
@@ -23,16 +25,31 @@ from atoll.reporting import formats
 from builders import chain
 
 CALLS: dict[str, Callable[[Path], Result]] = {
+    "BenchReport": lambda model: pipelining_performance(
+        ["chain"], directory=model.parent, segments=[1, 2], modelled=True
+    ),
+    "CalibrationReport": lambda model: atoll.calibrate(_runs(model), output=model.with_name("my.toml")),
     "CheckReport": lambda model: atoll.check(model),
     "InspectReport": lambda model: atoll.inspect(_compiled(model)),
+    "MeasureReport": lambda model: atoll.measure(model, device="pci", inferences=2),
     "PartitionReport": lambda model: atoll.partition(model, tpus=3),
     "PlanReport": lambda model: atoll.plan(model, tpus=3),
+    "ProfileReport": lambda model: atoll.profile(model, tpus=2),
+    "ProfiledPartitionReport": lambda model: partition_with_profiling(
+        model, segments=2, output=model.parent / "parts", device="model", store=model.with_name("store.json")
+    ),
     "ZooReport": lambda _model: atoll.zoo(),
 }
 """Class of the result -> a call that returns one, with the path of a small model."""
 
 ELSEWHERE = frozenset(("ClassifyReport", "LearnReport"))
 """Results that need pictures and training; tests/cli/test_learn.py has them."""
+
+
+def _runs(model: Path) -> Path:
+    path = model.with_name("runs.json")
+    path.write_text(json.dumps([{"model": model.name, "ms": ms} for ms in (1, 2)]))
+    return path
 
 
 def _compiled(model: Path) -> Path:
