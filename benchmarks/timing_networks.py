@@ -98,7 +98,7 @@ def input_sweep(height: int, width: int) -> Graph:
 def output_sweep(height: int, width: int) -> Graph:
     net = Network("output", (2, 2, 3))
     paddings = np.array([[0, 0], [0, height - 2], [0, width - 2], [0, 0]], np.int32)
-    net.outputs["y"] = net._append("pad", "PAD", (net.input,), (1, height, width, 3), constant=paddings)
+    net.outputs["y"] = net._append(FloatLayer("pad", "PAD", (net.input,), (1, height, width, 3), constant=paddings))
     return graph_of(net, per_channel=False)
 
 
