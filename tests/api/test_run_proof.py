@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from atoll.api.deploying import deploy
 
 from atoll import networks as zoo
 from atoll import toolchain
@@ -76,7 +75,7 @@ def test_a_difference_is_found() -> None:
 
 def test_a_run_whose_outputs_differ_is_an_error(tmp_path: Path) -> None:
     right, other = (replace(chain(seed=seed), path="m.tflite") for seed in (1, 2))
-    deployment = deploy(right, toolchain.equal_partition(right.main, 2), tmp_path)
+    deployment = toolchain.deploy(right, toolchain.equal_partition(right.main, 2), tmp_path)
     with pytest.raises(VerificationError, match="'conv_5' of inference 0"):
         toolchain.run(deployment, other, random_inputs(right.main), RunSettings(1, wait=0))
 
@@ -85,7 +84,7 @@ def test_the_file_runs_without_any_delegate_through_its_cpu_signature(tmp_path: 
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     model = replace(branched(), path="m.tflite")
-    _, compiled = toolchain.compile_model(model)
+    compiled = toolchain.compile_model(model)
     write_model(compiled.segments[0].model, tmp_path / "c.tflite")
     inputs = next(random_inputs(model.main))
     plain = Interpreter(

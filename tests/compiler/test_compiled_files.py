@@ -16,7 +16,7 @@ from builders import branched, chain
 
 def test_a_compiled_file_says_what_it_is_and_keeps_the_original(tmp_path: Path) -> None:
     model = replace(branched(), path="m.tflite")
-    _, compiled = toolchain.compile_model(model)
+    compiled = toolchain.compile_model(model)
     written = parse_model(model_bytes(compiled.segments[0].model))
     operator = written.main.operators[0]
     assert operator.custom_code == "edgetpu-custom-op"
@@ -30,18 +30,18 @@ def test_a_compiled_file_says_what_it_is_and_keeps_the_original(tmp_path: Path) 
 
 def test_no_weight_is_stored_twice_in_the_graphs() -> None:
     model = zoo.build("mobilenet_v1_0.25_128")
-    _, compiled = toolchain.compile_model(model, name="m")
+    compiled = toolchain.compile_model(model, name="m")
     written = compiled.segments[0].model
     buffers = [t.buffer for graph in written.graphs for t in graph.tensors if t.buffer is not None]
     assert len({id(b) for b in buffers}) == len({bytes(b.data) for b in buffers})
 
 
 def test_compiling_twice_gives_the_same_bytes_and_another_model_another_token() -> None:
-    first, second = (toolchain.compile_model(branched(), 2, name="m")[1] for _ in range(2))
+    first, second = (toolchain.compile_model(branched(), 2, name="m") for _ in range(2))
     assert [bytes(model_bytes(s.model)) for s in first.segments] == [
         bytes(model_bytes(s.model)) for s in second.segments
     ]
-    other = toolchain.compile_model(branched(seed=1), 2, name="m")[1]
+    other = toolchain.compile_model(branched(seed=1), 2, name="m")
     assert first.token == second.token != other.token
 
 
@@ -49,6 +49,6 @@ def test_repeated_tensor_names_are_told_apart(tmp_path: Path) -> None:
     model = chain(4)
     tensors = tuple(replace(t, name="same") if not t.is_constant else t for t in model.main.tensors)
     model = replace(model, graphs=(replace(model.main, tensors=tensors),), path="m.tflite")
-    _, compiled = toolchain.compile_model(model, 3)
+    compiled = toolchain.compile_model(model, 3)
     names = [t.name for s in compiled.segments for t in (s.source.main.tensors[i] for i in s.source.main.outputs)]
     assert len(set(names)) == len(names) == 3
