@@ -205,8 +205,9 @@ def _deployment(
     require_compilable(model)
     cut = cutting.places(model)
     on_progress(f"compiling {model.path}")
-    compiler = cutting.chosen_compiler()
-    made = toolchain.deploy(model, cut.partition, cutting.directory, compiler, cut.replicas, cut.devices)
+    made = toolchain.deploy(
+        model, cut.partition, cutting.directory, cutting.chosen_compiler(), cut.replicas, cut.devices, on_progress
+    )
     return made, model
 
 
