@@ -11,8 +11,9 @@ from atoll.errors import EmptyFileError, FileAccessError, InputError
 from atoll.learning import ImageFolder, in_parallel, read_folder
 from atoll.learning.dataset import require_images, without
 from atoll.model.graph import Model
-from atoll.products.inputs import Inputs, read_inputs
+from atoll.products.inputs import read_inputs
 from atoll.products.progress import OnMessage, OnProgress, ignore
+from atoll.products.tensor_spec import Inputs
 
 
 @dataclass(frozen=True, slots=True)
