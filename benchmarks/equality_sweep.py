@@ -22,7 +22,8 @@ from atoll.api.run import run
 from atoll.device.plain import plain_interpreter
 from atoll.errors import VerificationError
 from atoll.model import Model
-from atoll.products.inputs import Inputs, random_inputs
+from atoll.products.random_inputs import random_inputs
+from atoll.products.tensor_spec import Inputs
 
 RESULTS = Path(__file__).parent / "results" / "equality_sweep.json"
 MOST, INPUTS = 8, 3

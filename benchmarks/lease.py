@@ -1,7 +1,7 @@
 """Processes that fight for devices, and random kills -> whether the books were kept, and how long it takes, as JSON.
 
 The witness is independent of the leases: shared memory where every holder writes its process id, and looks whose it
-finds there. Kills come at any moment, inside the arbiter too.
+finds there. Kills come at any moment, inside the queue too.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def contended(processes: int, seconds: float) -> dict[str, float]:
         survivors = [len((folder / f"{process.pid}.log").read_text().splitlines()) for process in running]
     waits = sorted(float(wait) for wait, _ in lines)
     try:
-        with lease(DEVICES, timeout=0):
+        with lease(DEVICES, wait=0):
             left_over = 0
     except DeviceError:
         left_over = 1

@@ -27,7 +27,8 @@ from atoll.model.subgraph import extract
 from atoll.model.tflite import write_model
 from atoll.partitioning import legal_cuts, partition_at
 from atoll.pipeline import Pipeline
-from atoll.products.inputs import Inputs, random_inputs
+from atoll.products.random_inputs import random_inputs
+from atoll.products.tensor_spec import Inputs
 from atoll.toolchain import compile_model
 
 RESULTS = Path(__file__).parent / "results" / "two_segments.json"

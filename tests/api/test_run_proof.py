@@ -18,7 +18,7 @@ from atoll.model import Model
 from atoll.model.tflite import read_model, write_model
 from atoll.partitioning import legal_cuts
 from atoll.pipeline.run_deployment import RunSettings
-from atoll.products.inputs import random_inputs
+from atoll.products.random_inputs import random_inputs
 from atoll.products.run_result import RunResult, Tensors
 from atoll.reporting.comparison import compare
 from builders import branched, chain

@@ -122,10 +122,10 @@ def test_lease_lasts_as_long_as_what_the_command_started() -> None:
         assert process.stdout.readline() == "1\n"
         assert process.wait(60) == 0
         with pytest.raises(DeviceBusyError, match=f"process {process.pid}"):
-            take(1, timeout=0).acquire()
+            take(1, wait=0).acquire()
         process.stdin.close()
         process.stdout.read()
-        with take(3, timeout=30):
+        with take(3, wait=30):
             pass
 
 
@@ -133,12 +133,12 @@ def test_lease_fails_or_gives_up(atoll: Atoll) -> None:
     from atoll.device.leasing.lease import lease as take
 
     with take(3):
-        result = atoll("lease", "--no-wait", "--", sys.executable)
+        result = atoll("lease", "--wait", "0", "--", sys.executable)
         assert result.code == 71
         assert str(os.getpid()) in result.err
-        result = atoll("lease", "--timeout", "0.1", "-n", "2", "--", sys.executable)
+        result = atoll("lease", "--wait", "0.1", "-n", "2", "--", sys.executable)
         assert result.code == 71
-        assert "waiting: 2 of 3 Edge TPUs" in result.err
+        assert "Waiting: 2 of 3 Edge TPUs" in result.err
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ FLOATS = [name for name, item in EVERY.items() if isinstance(item.type, type(cli
 
 
 def test_the_float_options_are_found() -> None:
-    assert {"atoll run --wait", "atoll lease --timeout", "atoll plan --fps", "atoll learn softmax --reg"} <= {*FLOATS}
+    assert {"atoll run --wait", "atoll lease --wait", "atoll plan --fps", "atoll learn softmax --reg"} <= {*FLOATS}
 
 
 @pytest.mark.parametrize("name", FLOATS)

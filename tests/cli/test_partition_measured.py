@@ -163,7 +163,7 @@ def test_a_real_device_comes_first_and_needs_the_vendors_compiler(
     real = SimpleNamespace(path="/sys/bus/usb/devices/2-1", type="usb", bus="usb3", virtual=False, listed=True)
     monkeypatch.setattr(inventory, "edge_tpus", lambda: [real, *inventory.virtual_edge_tpus("pci:1")])
     assert [*devices_to_measure(None)] == [*devices_to_measure("usb")] == [real]
-    assert [*devices_to_measure(None, ["pci"])] == [*devices_to_measure("model")] == []
+    assert [*devices_to_measure(None, "pci")] == [*devices_to_measure("model")] == []
     result = atoll("partition", mobilenet, "--tpus", 2, "--measure")
     assert result.code == CompilerMissingError.exit_code and "--device model" in result.err
     assert measured(atoll, mobilenet, "--tpus", 2, "--device", "model")["measured"]["proven"]

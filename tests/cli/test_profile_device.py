@@ -15,6 +15,7 @@ import pytest
 
 from atoll import errors
 from atoll.device import VirtualEdgeTpu, inventory, lease
+from atoll.device.choice import choose_devices
 from atoll.errors import DeviceBusyError, RuntimeTooOldError
 from atoll.hardware.host import load_target
 
@@ -27,7 +28,7 @@ def devices_are_free_afterwards() -> Any:
     yield
     gc.collect()  # what an exception keeps
     assert [(device.path, state(device)) for device in inventory.edge_tpus()] == before
-    with lease(devices=inventory.edge_tpus(), timeout=0) as all_of_them:
+    with lease(devices=inventory.edge_tpus(), wait=0) as all_of_them:
         assert len(all_of_them) == len(before)
 
 
@@ -167,7 +168,7 @@ def test_a_package_for_a_newer_runtime(atoll: Run, chain_file: Path, monkeypatch
 def test_a_device_that_fails(
     atoll: Run, chain_file: Path, monkeypatch: pytest.MonkeyPatch, fault: str, words: str
 ) -> None:
-    device = inventory.select("pci:7")
+    device = choose_devices("pci:7")[0]
     assert isinstance(device, VirtualEdgeTpu)
     name, number = fault.split("=")
     faults = type(device.faults)(**{name: device.inferences + int(number)})
@@ -179,7 +180,7 @@ def test_a_device_that_fails(
 
 
 def test_a_device_that_another_process_has(atoll: Run, chain_file: Path) -> None:
-    hold = "import sys, atoll\nwith atoll.lease(devices=['pci:5'], timeout=0):\n print('held', flush=True)\n input()"
+    hold = "import sys, atoll\nwith atoll.lease(devices=['pci:5'], wait=0):\n print('held', flush=True)\n input()"
     with subprocess.Popen(
         [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from devices import device_named
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import (
@@ -27,14 +28,14 @@ from small_models import (
 )
 
 from atoll.device import Cooling, Faults, Invocation, VirtualEdgeTpu, list_edge_tpus, make_interpreter
-from atoll.device.inventory import RUNTIME_VARIABLE, VARIABLE, edge_tpus, select
+from atoll.device.inventory import RUNTIME_VARIABLE, VARIABLE, edge_tpus
 from atoll.device.virtual.clock import wait_until
 from atoll.device.virtual.faults import NO_FAULTS, parse_faults
 from atoll.device.virtual.faults import VARIABLE as FAULTS
 from atoll.device.virtual.sram import Sram
 from atoll.device.virtual.thermal import Thermometer
-from atoll.device.virtual.virtual_device import LOAD_BYTES_PER_S
 from atoll.errors import AtollError, DeviceError, DeviceLostError, RuntimeTooOldError, UsageError
+from atoll.hardware.buses import BUSES
 from atoll.model import Model
 from atoll.model.tflite import read_model
 
@@ -110,7 +111,7 @@ def test_the_first_inference_is_slower_by_the_load(save: Save, kind: str, usb: i
     assert device.bus == bus
     interpreter = opened(program(save, 1, 100_000), device)
     interpreter.invoke()
-    assert device.modelled_s == pytest.approx(0.002 + 100_000 / LOAD_BYTES_PER_S[bus])
+    assert device.modelled_s == pytest.approx(0.002 + 100_000 / (BUSES[bus].load_mb_s * 1e6))
     interpreter.invoke()
     assert device.modelled_s == pytest.approx(0.002)
 
@@ -136,7 +137,7 @@ def test_runtime_version_from_the_environment(save: Save, monkeypatch: pytest.Mo
         make_interpreter(save(compiled(branched(), [0])))
     monkeypatch.setenv(RUNTIME_VARIABLE, "new")
     with pytest.raises(UsageError, match=RUNTIME_VARIABLE):
-        select()
+        device_named()
 
 
 # -- Clock and heat ----------------------------------------------------------------------------------------------------
@@ -273,7 +274,7 @@ def test_faults_from_the_environment(save: Save, monkeypatch: pytest.MonkeyPatch
         Faults(temperature_c=90),
     ]
     monkeypatch.setenv(FAULTS, "pci:0=disconnect@1")
-    select("pci:0").inferences = 0  # type: ignore[misc]
+    device_named("pci:0").inferences = 0  # type: ignore[misc]
     interpreter = make_interpreter(save(compiled(branched(), [0])), "pci:0")
     interpreter.allocate_tensors()
     with pytest.raises(RuntimeError, match="disconnected"):

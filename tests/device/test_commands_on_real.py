@@ -18,6 +18,7 @@ from atoll.compiler.external.installed import VARIABLE as COMPILER
 from atoll.compiler.external.installed import _examine
 from atoll.device import lease
 from atoll.device.leasing import directory as leasedir
+from atoll.device.leasing import waiting
 from atoll.device.plain import plain_interpreter
 from atoll.errors import CompilerMissingError, DeviceBusyError, DeviceError, UsageError
 from atoll.learning.workers import lease_named, open_workers
@@ -68,10 +69,11 @@ def test_from_a_model_to_a_pipeline_on_two_devices(
     assert invoke(model_pipelining.command, arguments) == 0
     out = capsys.readouterr().out
     assert [PCI in out, SECOND in out, "3 inferences" in out] == [True] * 3
+    machine.monkeypatch.setenv(waiting.VARIABLE, "0")
     with lease(1, devices=[SECOND]):  # taken by somebody else of this process: no pipeline gets one device only
         assert invoke(model_pipelining.command, arguments) == DeviceBusyError.exit_code
         assert str(os.getpid()) in capsys.readouterr().err
-        with lease(1, devices=[PCI], timeout=0):
+        with lease(1, devices=[PCI], wait=0):
             pass
     assert invoke(model_pipelining.command, arguments) == 0
     assert machine.opened_here() == 0
@@ -92,8 +94,8 @@ def test_workers_compile_for_the_devices_that_they_lease(machine: Standin, tmp_p
         for worker in workers:
             np.testing.assert_array_equal(worker({"input": values}), expected)
         with pytest.raises(DeviceBusyError):
-            lease(1, timeout=0).acquire()
-    with lease(2, timeout=0):
+            lease(1, wait=0).acquire()
+    with lease(2, wait=0):
         pass
     machine.monkeypatch.setenv(COMPILER, "none")
     with pytest.raises(CompilerMissingError), open_workers(model, ()):
@@ -197,5 +199,5 @@ def test_a_lock_that_a_dead_process_left_is_no_obstacle(atoll: Atoll, machine: S
     (tmp_path / "leases" / "device-%2Fdev%2Fapex_0.lock").write_text(stale)
     code, out, _ = atoll("devices", "--json")
     assert (code, [device["holder"] for device in json.loads(out)["devices"]]) == (0, ["", ""])
-    with lease(2, timeout=0):
+    with lease(2, wait=0):
         pass

@@ -80,8 +80,8 @@ def test_leases_belong_to_the_processes(save: Save, monkeypatch: pytest.MonkeyPa
         pipeline.push(values_and_results(1)[0][0])
         assert pipeline.pop() is not None
         with pytest.raises(DeviceBusyError):
-            make_interpreter(path, "pci:0", timeout=0)
-    make_interpreter(path, "pci:0", timeout=0).close()  # type: ignore[attr-defined]
+            make_interpreter(path, "pci:0", wait=0)
+    make_interpreter(path, "pci:0", wait=0).close()  # type: ignore[attr-defined]
 
 
 def test_real_devices_are_opened_again_when_their_process_dies(atoll: Atoll, machine: Standin) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from devices import device_named
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import branched, compiled
 
 from atoll.device import VirtualEdgeTpu, list_edge_tpus, make_interpreter
-from atoll.device.inventory import VARIABLE, select
+from atoll.device.choice import choose_devices, on_buses, one_each
+from atoll.device.inventory import VARIABLE
 from atoll.errors import AtollError, DeviceError, UsageError
 from atoll.model import Model
 
@@ -60,21 +63,21 @@ def test_environment_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch, settin
     [("pci:0", 0), ("pci:1", 1), ("usb:0", 2), ("usb:2", 4), (":0", 0), (":3", 3), ("pci", 0), ("usb", 2), (None, 0)],
 )
 def test_selection(selection: str | None, index: int) -> None:
-    assert select(selection).path == list_edge_tpus()[index]["path"]
+    assert device_named(selection).path == list_edge_tpus()[index]["path"]
 
 
 @pytest.mark.usefixtures("mixed")
 def test_path_selects_and_the_device_is_always_the_same() -> None:
     for device in list_edge_tpus():
-        assert select(device["path"]).path == device["path"]
-        assert select(device["path"]) is select(device["path"])
+        assert device_named(device["path"]).path == device["path"]
+        assert device_named(device["path"]) is device_named(device["path"])
 
 
 @pytest.mark.usefixtures("mixed")
 @pytest.mark.parametrize("selection", ["pci:2", "usb:3", ":5", "gpu", "pci:x", "pci:-1", "pci:999999", "/dev/apex_0"])
 def test_unknown_device_names_those_that_exist(selection: str) -> None:
     with pytest.raises(DeviceError) as caught:
-        select(selection)
+        device_named(selection)
     assert selection in caught.value.message
     assert "pci:0 to pci:1 and usb:0 to usb:2" in caught.value.message
 
@@ -82,7 +85,7 @@ def test_unknown_device_names_those_that_exist(selection: str) -> None:
 @given(st.text())
 def test_no_text_breaks_the_selection(text: str) -> None:
     with contextlib.suppress(AtollError):
-        assert isinstance(select(text), VirtualEdgeTpu)
+        assert isinstance(device_named(text), VirtualEdgeTpu)
 
 
 def test_no_device_at_all(monkeypatch: pytest.MonkeyPatch, save: Save) -> None:
@@ -96,10 +99,45 @@ def test_no_device_at_all(monkeypatch: pytest.MonkeyPatch, save: Save) -> None:
 def test_interpreters_spread_over_the_devices(save: Save) -> None:
     path = save(compiled(branched(), [0]))
     interpreters = [make_interpreter(path) for _ in range(5)]
-    assert select() is select(":0")  # all are used once
-    del interpreters[3]
-    assert select() is select(":3")
-    assert select("pci") is select("pci:0")
+    assert [interpreter.device for interpreter in interpreters] == choose_devices()
+    assert make_interpreter(path).device is device_named(":0")  # all are used once
+    gone = interpreters.pop(3).device
+    gc.collect()
+    assert make_interpreter(path).device is gone is device_named(":3")
+    assert make_interpreter(path, "pci").device is device_named("pci:0")
+
+
+@pytest.mark.usefixtures("mixed")
+@pytest.mark.parametrize(
+    ("selections", "paths"),
+    [
+        (["usb", "usb:0"], ["usb:1", "usb:0"]),
+        (["pci", "pci"], ["pci:0", "pci:1"]),
+        ([":4", "usb", "pci:1"], ["usb:2", "usb:0", "pci:1"]),
+    ],
+)
+def test_each_selection_gets_a_device_of_its_own(selections: list[str], paths: list[str]) -> None:
+    assert [device.path for device in one_each(selections)] == [f"virtual:{path}" for path in paths]
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_selection_that_is_given_too_often() -> None:
+    with pytest.raises(DeviceError, match="'usb:1' is asked for more often than there are such devices"):
+        one_each(["usb:1", "pci", "usb:1"])
+
+
+@pytest.mark.usefixtures("mixed")
+def test_several_selections_buses_and_kinds() -> None:
+    assert choose_devices(["usb", "usb:0"]) == choose_devices("usb")
+    assert choose_devices(bus="pcie") == choose_devices("pci")
+    assert choose_devices(["usb", "pci:1"], bus="pci") == choose_devices("pci:1")
+    assert choose_devices(virtual=True) == choose_devices() and choose_devices(virtual=False) == []
+    wanted = on_buses(choose_devices(), [("any", 2), ("usb", 2), ("pcie", 1)])
+    assert [device.path.removeprefix("virtual:") for device in wanted] == ["pci:1", "usb:2", "usb:0", "usb:1", "pci:0"]
+    with pytest.raises(DeviceError, match="segment 1 is for 3 pci Edge TPUs, 2 are left"):
+        on_buses(choose_devices(), [("usb", 1), ("pci", 3)])
+    with pytest.raises(UsageError, match="'isa' is no bus"):
+        choose_devices(bus="isa")
 
 
 def test_plain_file_gets_a_plain_interpreter(save: Save) -> None:

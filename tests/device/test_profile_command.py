@@ -22,7 +22,7 @@ def profile(capsys: pytest.CaptureFixture[str], *arguments: object, command: str
     capsys.readouterr()
     code = invoke(cli, [command, *map(str, arguments)])
     said = capsys.readouterr()
-    with lease(devices=[PCI], timeout=0) as devices:  # it is free again
+    with lease(devices=[PCI], wait=0) as devices:  # it is free again
         assert [device.path for device in devices] == [PCI]
     return code, said.out, said.err
 

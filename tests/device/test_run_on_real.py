@@ -56,7 +56,7 @@ def test_all_devices_or_none(atoll: Atoll, machine: Standin) -> None:
     with lease(1, devices=[SECOND]):
         code, _, err = atoll("run", "net.tflite", "--segments-dir", "out", "--wait", 0)
         assert code == DeviceBusyError.exit_code and SECOND in err
-        with lease(1, devices=[PCI], timeout=0):
+        with lease(1, devices=[PCI], wait=0):
             pass
     code, _, err = atoll("run", "net.tflite", "--tpus", 3)
     assert code == DeviceError.exit_code and "3 Edge TPUs are asked for, there are 2" in err

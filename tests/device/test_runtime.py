@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import device_named
 from small_models import assert_equal, branched, compiled, package, plain_interpreter, random_input, run
 from standins import PCI, USB, Standin, System, standin_library
 
 from atoll.device import RealEdgeTpu, list_edge_tpus, make_interpreter
-from atoll.device.inventory import VARIABLE, edge_tpus, select
+from atoll.device.inventory import VARIABLE, edge_tpus
 from atoll.device.real import runtime, sysfs
 from atoll.device.real.library import VARIABLE as LIBRARY
 from atoll.device.real.library import find_library
@@ -56,7 +57,7 @@ def test_version_and_list(standin: Standin) -> None:
     assert library.build_label == "COMPILER=stand-in,CL_NUMBER=317268237"
     assert library.devices == (("pci", PCI), ("usb", USB)) == tuple(library.list_devices())
     assert list_edge_tpus() == [{"type": "pci", "path": PCI}, {"type": "usb", "path": USB}]
-    assert select("usb:0").path == USB
+    assert device_named("usb:0").path == USB
     assert not any(device.virtual for device in edge_tpus())
 
 
@@ -87,7 +88,7 @@ def test_a_model_runs_on_it(real_file: Path, standin: Standin) -> None:
     oracle = plain_interpreter(branched())
     interpreter = make_interpreter(real_file, options={"Performance": "High", "Usb.MaxBulkInQueueLength": "16"})
     interpreter.allocate_tensors()
-    assert select().interpreters == 1
+    assert device_named().interpreters == 1
     random = np.random.default_rng(3)
     for _ in range(3):
         values = random_input(oracle, random)
@@ -102,7 +103,7 @@ def test_a_model_runs_on_it(real_file: Path, standin: Standin) -> None:
     del interpreter, second
     gc.collect()
     assert standin.opened_here() == 0
-    assert select().interpreters == 0
+    assert device_named().interpreters == 0
 
 
 def test_verbosity(standin: Standin) -> None:
@@ -174,7 +175,7 @@ def test_interpreter_and_runtime_that_do_not_fit(real_file: Path, standin: Stand
 
 
 def test_device_that_vanishes_after_it_was_listed(real_file: Path, standin: Standin) -> None:
-    assert select().path == PCI
+    assert device_named().path == PCI
     for path in sorted((standin.system.root / "sys/class/apex").rglob("*"), reverse=True):
         path.unlink() if not path.is_dir() or path.is_symlink() else path.rmdir()
     standin.set(fail="refuse")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import tempfile
 import threading
@@ -16,10 +15,11 @@ from pathlib import Path
 from atoll import networks, toolchain
 from atoll.api.inference_timers import device_times
 from atoll.api.partition_with_profiling import DEVICE_TYPES
-from atoll.api.timed_run import TimedInterpreter, random_values
 from atoll.compiler.emit import segment_name
 from atoll.device import EdgeTpu, lease
-from atoll.device.inventory import HINT, edge_tpus
+from atoll.device.choice import choose_devices
+from atoll.device.inventory import HINT
+from atoll.device.timed_run import TimedInterpreter
 from atoll.errors import DeviceError, FileMissingError, UsageError
 from atoll.estimate import pipeline_timing, simulate, timing_of
 from atoll.estimate.workload import workload
@@ -29,6 +29,7 @@ from atoll.model.graph import Model
 from atoll.model.load import load
 from atoll.pipeline import Pipeline
 from atoll.products.progress import OnMessage, OnProgress, ignore
+from atoll.products.random_inputs import random_inputs
 from atoll.reporting.bench_report import BenchedModel, BenchReport, Throughput, latencies_text
 
 _HOST = "x86-pcie"
@@ -196,14 +197,13 @@ def devices_for(
     Raises:
         DeviceError: there are not so many; all are needed before the first measurement.
     """
-    devices = [device for device in edge_tpus() if device.type in DEVICE_TYPES[device_type]]
+    devices = choose_devices(bus=DEVICE_TYPES[device_type])
     wanted = count or len(devices)
     if not devices or len(devices) < wanted:
         what = "Edge TPUs" if device_type == "any" else f"Edge TPUs ({device_type})"
         raise DeviceError(f"{wanted or 'some'} {what} are needed, there are {len(devices) or 'none'}", HINT)
-    with lease(wanted, devices=devices, on_wait=on_message) as leased:
+    with lease(wanted, devices=devices, on_message=on_message) as leased:
         yield leased
-    gc.collect()  # interpreters hold their device until they are gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ def pipelined(
     interpreters = [TimedInterpreter(path, device) for path, device in zip(files, devices)]
     for interpreter in interpreters:
         interpreter.invoke()
-    values = {name: array for path in files for name, array in random_values(path).items()}
+    values = next(random_inputs([load(path).main for path in files]))
     with Pipeline([each.interpreter for each in interpreters]) as pipeline:
         inputs = {spec.name: values[spec.name] for spec in pipeline.inputs}
         begin = time.perf_counter()

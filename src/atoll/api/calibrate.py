@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from atoll.api.measure import leased_device, measured_report, require_inferences, run_on
+from atoll.api.measure import measured_report, require_inferences, run_on
 from atoll.api.workloads import workloads_of
-from atoll.device import EdgeTpu
+from atoll.device import EdgeTpu, lease
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 from atoll.errors import UsageError
 from atoll.estimate.measured_runs import MeasuredRun, fit_target, read_runs
@@ -56,7 +56,7 @@ def calibrate(
     start = host_of(bus, target)
     found = read_runs(runs, may_lack_times=device is not None)
     if device is not None:
-        with leased_device(device, wait, on_message) as leased:
+        with lease(1, devices=device, wait=wait, on_message=on_message) as (leased,):
             start = host_of(bus if bus or target else leased.bus, target)
             found = tuple(
                 run if run.ms else _measured_run(leased, run, start, inferences, on_progress) for run in found

@@ -15,7 +15,7 @@ from atoll.errors import InvalidModelError, UnsupportedModelError
 from atoll.estimate.workload import Workload
 from atoll.model.graph import Graph, Model
 from atoll.model.subgraph import extract
-from atoll.products.inputs import random_inputs
+from atoll.products.random_inputs import random_inputs
 
 RUNS = 30
 """Of each operator, of which the median counts, ..."""
@@ -43,13 +43,6 @@ def cpu_operator_times(work: Workload, seed: int = 0) -> dict[int, float]:
 def _values(work: Workload, hosted: Sequence[int], seed: int) -> Values:
     """What the operators ``hosted`` read, for random inputs of the model."""
     graph = work.graph
-    for index in graph.inputs:
-        if graph.tensors[index].dtype.numpy_name is None:
-            raise UnsupportedModelError(
-                f"{work.name}: input '{graph.tensors[index].name}' is {graph.tensors[index].dtype.name}, for which "
-                "there are no random values",
-                "Leave --measure-cpu out: the times are estimated then.",
-            )
     values = next(random_inputs(graph, seed))
     written = {i for operator in graph.operators for i in operator.outputs}
     wanted = dict.fromkeys(graph.tensors[i].name for n in hosted for i in graph.operators[n].inputs if i in written)

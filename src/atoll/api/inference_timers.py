@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from atoll.api.timed_run import timed_run
 from atoll.device import EdgeTpu, VirtualEdgeTpu
-from atoll.device.watch import PATIENCE_S
+from atoll.device.timed_run import timed_run
+from atoll.device.watch import SILENCE_S
 from atoll.estimate import pipeline_timing, timing_of
 from atoll.estimate.workload import Workload, workload
 from atoll.hardware.host import Target
@@ -97,7 +97,7 @@ class DeviceTimer:
     """A device, real or virtual, by the clock of this machine; random inputs."""
 
     device: EdgeTpu
-    silence_s: float = PATIENCE_S
+    silence_s: float = SILENCE_S
     """A device of which no inference ends for so long is given up."""
 
     @property

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from atoll.api.timed_run import Spans, timed_run
 from atoll.api.workloads import compiled_file, workloads_of
-from atoll.device import EdgeTpu, inventory, lease
-from atoll.device.leasing.lease import PATIENCE_VARIABLE, patience
+from atoll.device import EdgeTpu, lease
+from atoll.device.choice import choose_devices
+from atoll.device.timed_run import Spans, timed_run
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 from atoll.errors import DeviceError, UsageError
 from atoll.estimate import timing_of
@@ -74,8 +71,8 @@ def measure(
     if target is not None:
         host_of(None, target)  # what is wrong with it is told before anything is compiled or leased
     loaded = load(model)
-    work, why = _workload(loaded, original, any(found.virtual for found in inventory.fitting(device)))
-    with leased_device(device, wait, on_message) as leased:
+    work, why = _workload(loaded, original, any(found.virtual for found in choose_devices(device)))
+    with lease(1, devices=device, wait=wait, on_message=on_message) as (leased,):
         host = host_of(None if target else leased.bus, target)
         spans = run_on(leased, loaded, work, host, inferences, clock, original, on_progress)
     if trace is not None:
@@ -94,16 +91,6 @@ def require_inferences(inferences: int) -> None:
     """Raise UsageError for a number of inferences that makes no sense."""
     if not 1 <= inferences <= 1_000_000:
         raise UsageError(f"{inferences} inferences cannot be measured", "Give 1 to 1000000.")
-
-
-@contextmanager
-def leased_device(device: str | None, wait: float | None, on_message: OnMessage) -> Iterator[EdgeTpu]:
-    """A device that is meant, for this process alone until the block ends."""
-    candidates = inventory.fitting(device)
-    if wait is None and PATIENCE_VARIABLE in os.environ:
-        wait = patience()
-    with lease(1, devices=candidates, timeout=wait, on_wait=on_message) as (leased,):
-        yield leased
 
 
 def run_on(

@@ -21,8 +21,8 @@ from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.profiled_partition_report import ProfiledPartitionReport, ProfiledSegment
 from atoll.support import require_compilable
 
-DEVICE_TYPES = {"any": ("pci", "usb"), "pcionly": ("pci",), "usbonly": ("usb",)}
-"""The vendor's names of what to use."""
+DEVICE_TYPES = {"any": None, "pcionly": "pci", "usbonly": "usb"}
+"""The vendor's names of what to use → the bus."""
 _HOSTS = {"any": "x86-pcie", "pcionly": "x86-pcie", "usbonly": "desktop-usb3"}
 """The host that the timing model takes for each, when none is named."""
 _KEPT_BYTES = 2 << 30

@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 from atoll.api.cpu_times import cpu_operator_times
 from atoll.api.measure import (
-    leased_device,
     measured_report,
     measured_slices,
     require_clock,
@@ -17,6 +16,7 @@ from atoll.api.measure import (
     run_on,
 )
 from atoll.api.workloads import workloads_of
+from atoll.device import lease
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 from atoll.errors import DeviceError, UsageError
 from atoll.estimate import MAX_CLOCK_MHZ, pipeline_timing, simulate, timing_of
@@ -99,7 +99,7 @@ def profile(
     else:
         require_inferences(inferences)
         work = _workload_for_device(loaded, original)
-        with leased_device(device, wait, on_message) as leased:
+        with lease(1, devices=device, wait=wait, on_message=on_message) as (leased,):
             host = host_of(None if target else leased.bus, target)
             report, slices = _profile(loaded.path, [work], host, clock, measure_cpu, on_progress)
             spans = run_on(leased, loaded, work, host, inferences, clock, original, on_progress)

@@ -14,7 +14,7 @@ from atoll import toolchain
 from atoll.compiler.choosing import Codegen, choose_compiler
 from atoll.compiler.deployment import Deployment, deployed
 from atoll.compiler.interface import Compiler
-from atoll.device.inventory import edge_tpus, fitting
+from atoll.device.choice import choose_devices
 from atoll.errors import UsageError
 from atoll.hardware.buses import BUSES
 from atoll.hardware.host import Target, host_of
@@ -26,8 +26,9 @@ from atoll.pipeline.monitoring.metrics import MetricsServer
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pipeline import Pipeline
 from atoll.pipeline.run_deployment import STALL_S, Clock, RunSettings, Watch
-from atoll.products.inputs import random_inputs, read_inputs
+from atoll.products.inputs import read_inputs
 from atoll.products.progress import OnMessage, OnProgress, ignore
+from atoll.products.random_inputs import random_inputs
 from atoll.products.run_result import Tensors
 from atoll.reporting.run_report import RunReport
 from atoll.support import require_compilable
@@ -184,8 +185,7 @@ class _Cutting:
 
     def chosen_compiler(self) -> Compiler:
         """The vendor's compiler if it is to be used, else ours."""
-        found = [device for choice in self.devices for device in fitting(choice)] if self.devices else edge_tpus()
-        real = any(not device.virtual for device in found)
+        real = any(not device.virtual for device in choose_devices(self.devices))
         return choose_compiler(self.codegen, self.compiler, real_devices=real, on_message=_log.info)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from atoll.api.inference_timers import DeviceTimer, InferenceTimer, ModelTimer
 from atoll.compiler.external.checking import interface_difference
 from atoll.compiler.interface import Compiler
-from atoll.device import EdgeTpu, inventory, lease
+from atoll.device import EdgeTpu, lease
+from atoll.device.choice import choose_devices
 from atoll.errors import (
     AtollError,
     CompilerInvalidError,
@@ -153,25 +154,24 @@ def segment_model(model: Model, start: int, end: int) -> Model:
     return extract(model, segment.operators, inputs=segment.inputs, outputs=segment.outputs)
 
 
-def devices_to_measure(spec: str | None, kinds: Sequence[str] = ("pci", "usb")) -> Sequence[EdgeTpu]:
+def devices_to_measure(spec: str | None, bus: str | None = None) -> Sequence[EdgeTpu]:
     """The devices of one kind of which one is to measure; none: the timing model.
 
     Virtual devices take the times of CPU kernels: they are used when they are named only.
 
     Args:
         spec: ``usb``, ``pci:0``, a path, or ``model``; None: real ones if there are some, else the timing model.
-        kinds: The types of devices that may be used.
+        bus: On which bus; None: on any.
 
     Raises:
         DeviceError: there is no such device.
-        UsageError: it is not of such a type.
+        UsageError: it is on another bus.
     """
     if spec == MODEL:
         return ()
-    found = inventory.edge_tpus() if spec is None else inventory.fitting(spec)
-    found = [item for item in found if item.type in kinds and not (spec is None and item.virtual)]
+    found = choose_devices(spec, bus=bus, virtual=False if spec is None else None)
     if spec is not None and not found:
-        raise UsageError(f"--device {spec} is not of the type {' or '.join(kinds)}", "Leave one of the two out.")
+        raise UsageError(f"--device {spec} is not of the type {bus}", "Leave one of the two out.")
     return [item for item in found if (item.virtual, item.bus) == (found[0].virtual, found[0].bus)]
 
 
@@ -199,7 +199,7 @@ def segment_measurer(
     with contextlib.ExitStack() as stack:
         timer: InferenceTimer = ModelTimer(host, stages)
         if devices:
-            timer = DeviceTimer(stack.enter_context(lease(1, devices=devices, on_wait=on_message))[0])
+            timer = DeviceTimer(stack.enter_context(lease(1, devices=devices, on_message=on_message))[0])
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
         kept = MeasurementFile(path)
         try:

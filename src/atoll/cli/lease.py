@@ -9,7 +9,10 @@ import sys
 
 import click
 
-from atoll.cli.options import SECONDS
+from atoll.cli.options import wait_option
+from atoll.cli.output import say
+from atoll.hardware.buses import CHOICES
+from atoll.products.progress import ignore
 
 EXIT_NOT_FOUND = 127
 """The shells' convention for a command that does not exist."""
@@ -17,7 +20,7 @@ EXIT_NOT_FOUND = 127
 
 @click.command("lease", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("-n", "--count", type=click.IntRange(1), help="How many Edge TPUs.  [default: 1, or all that are named]")
-@click.option("--bus", type=click.Choice(["pcie", "usb", "usb3", "usb2"]), help="Only on this bus.")
+@click.option("--bus", type=click.Choice([*CHOICES]), help="Only on this bus.")
 @click.option("--device", "devices", multiple=True, metavar="DEVICE", help="Only these (usb:0, a path); repeatable.")
 @click.option(
     "--priority",
@@ -25,8 +28,7 @@ EXIT_NOT_FOUND = 127
     show_default=True,
     help="-100 to 100; the higher goes first. A step is worth a minute of waiting.",
 )
-@click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Give up after so long.  [default: never]")
-@click.option("--no-wait", is_flag=True, help="Fail at once when they are in use.")
+@wait_option
 @click.option("-q", "--quiet", is_flag=True, help="Do not say what it waits for.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -34,8 +36,7 @@ def command(
     bus: str | None,
     devices: tuple[str, ...],
     priority: int,
-    timeout: float | None,
-    no_wait: bool,
+    wait: float | None,
     quiet: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -54,8 +55,8 @@ def command(
         bus=bus,
         devices=devices or None,
         priority=priority,
-        timeout=0 if no_wait else timeout,
-        on_wait=None if quiet else lambda text: click.echo(f"waiting: {text}", err=True),
+        wait=wait,
+        on_message=ignore if quiet else say,
     )
     taken.acquire()
     variables, descriptors = hand_over(taken)

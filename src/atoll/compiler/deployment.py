@@ -32,7 +32,7 @@ class SegmentFile:
     replicas: int = 1
     """How many devices take turns on it."""
     kind: str = "any"
-    """The kind of these devices: a key of :data:`atoll.device.base.BUSES`, or any."""
+    """The kind of these devices: a key of :data:`atoll.hardware.buses.CHOICES`, or any."""
     compiled: CompiledSegment | None = None
     """How we compiled it, or would have; None when the file was there before."""
 

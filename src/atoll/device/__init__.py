@@ -1,6 +1,6 @@
 """Edge TPUs, real or virtual, for LiteRT interpreters."""
 
-from atoll.device.base import EdgeTpu
+from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.interpreter import make_interpreter
 from atoll.device.inventory import list_edge_tpus
 from atoll.device.leasing.lease import Lease, lease

@@ -11,10 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from atoll.device import inventory
-from atoll.device.base import EdgeTpu
+from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.leasing import directory as leasedir
-from atoll.device.leasing.arbiter import Arbiter
+from atoll.device.leasing import waiting
 from atoll.device.leasing.lease import holders
+from atoll.device.leasing.queue import LeaseQueue
 from atoll.device.real import library, runtime, sysfs
 from atoll.device.real.real_device import PCIE_RULES, USB_RULES
 from atoll.device.real.sysfs import Attached
@@ -74,7 +75,7 @@ def _interpreter() -> Check:
 
 def _settings() -> list[Check]:
     names = [leasedir.VARIABLE, library.VARIABLE, sysfs.VARIABLE, inventory.VARIABLE, inventory.VISIBLE_VARIABLE]
-    names += [inventory.RUNTIME_VARIABLE, faults.VARIABLE]
+    names += [inventory.RUNTIME_VARIABLE, faults.VARIABLE, waiting.VARIABLE]
     found = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
     return [Check("settings", "note", ", ".join(found))] if found else []
 
@@ -172,8 +173,9 @@ def _leases() -> list[Check]:
     except DeviceError:
         pass  # what is wrong with the library is told already
     try:
-        Arbiter(directory).acquire(["doctor"], 1, timeout=1)["doctor"].release()
+        LeaseQueue(directory).acquire(["doctor"], 1, wait=1)["doctor"].release()
         holders(devices)
+        waiting.seconds_to_wait(None)
     except AtollError as error:
         return [Check("leases", "problem", error.message, error.hint)]
     return [Check("leases", "ok", f"in {directory}")]

@@ -12,16 +12,15 @@ from typing import Any
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from atoll.device import inventory
-from atoll.device.base import EdgeTpu
-from atoll.device.leasing.lease import occupy, patience
+from atoll.device.choice import choose_devices
+from atoll.device.edge_tpu import EdgeTpu
+from atoll.device.leasing.lease import reserve
 from atoll.device.real.real_device import RealEdgeTpu
 from atoll.device.virtual.delegate import NODE_NAME, Array, Delegate, InPlace, Progress
 from atoll.device.virtual.virtual_device import RESOLVER, VirtualEdgeTpu
-from atoll.errors import DeviceError, InvalidModelError, RuntimeMisfitError, RuntimeTooOldError, UsageError
+from atoll.errors import DeviceError, InvalidModelError, RuntimeMisfitError, RuntimeTooOldError
 from atoll.model import Model, is_compiled
 from atoll.model.tflite import read_model
-
-_FROM_ENVIRONMENT: Any = object()
 
 
 class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
@@ -117,7 +116,7 @@ def make_interpreter(
     num_threads: int = 1,
     original: str | os.PathLike[str] | Model | None = None,
     options: Mapping[str, str] | None = None,
-    timeout: float | None = _FROM_ENVIRONMENT,
+    wait: float | None = None,
 ) -> Interpreter:
     """An interpreter for a compiled file, or for a plain one; tensors are not allocated yet.
 
@@ -132,8 +131,8 @@ def make_interpreter(
         num_threads: Threads for operators on the CPU.
         original: The uncompiled model, for a vendor-compiled file on a virtual device.
         options: Options of a real device: ``Performance``, ``Usb.AlwaysDfu``, ``Usb.MaxBulkInQueueLength``.
-        timeout: Seconds to wait for a device that another process has; None: for ever. By default
-            ``ATOLL_LEASE_TIMEOUT`` says, else it does not wait.
+        wait: Seconds to wait for a device that another process has; 0: not at all; None: as long as
+            ``ATOLL_LEASE_TIMEOUT`` says, not at all if it is not set.
 
     Raises:
         FileAccessError: The file cannot be read.
@@ -142,23 +141,22 @@ def make_interpreter(
     """
     path = Path(model_path)
     model = replace(read_model(path), path=str(path))
-    named = inventory.fitting(device) if isinstance(device, str) else device and [device]
+    candidates = choose_devices(device or None)
     if not is_compiled(model):
         return _plain(path, resolver, num_threads)
-    candidates = named or inventory.fitting()
-    place = occupy(candidates, patience() if timeout is _FROM_ENVIRONMENT else timeout)
+    reserved = reserve(candidates, wait)
     try:
-        inventory.say_if_virtual(place.device)
-        delegate = _delegate(place.device, model, resolver, original, options or {})
+        inventory.say_if_virtual(reserved.device)
+        delegate = _delegate(reserved.device, model, resolver, original, options or {})
     except BaseException:
-        place.release()
+        reserved.release()
         raise
-    weakref.finalize(delegate, place.release)
+    weakref.finalize(delegate, reserved.release)
     try:
-        interpreter = EdgeTpuInterpreter(path, place.device, delegate, resolver, num_threads)
+        interpreter = EdgeTpuInterpreter(path, reserved.device, delegate, resolver, num_threads)
     except (RuntimeError, ValueError) as error:
-        raise _explained(path, place.device, delegate, error) from error
-    place.use(interpreter)
+        raise _explained(path, reserved.device, delegate, error) from error
+    reserved.close_with_lease(interpreter)
     return interpreter
 
 
@@ -179,11 +177,7 @@ def _delegate(
     if isinstance(tpu, VirtualEdgeTpu):
         source = original if isinstance(original, Model) or original is None else read_model(Path(original))
         return tpu.delegate(model, resolver, source)
-    if isinstance(tpu, RealEdgeTpu):
-        return tpu.delegate(model, resolver, options)
-    if options:
-        raise UsageError(f"{tpu.path} takes no options")
-    return tpu.delegate(model, resolver)
+    return tpu.delegate(model, resolver, options)
 
 
 def _explained(path: Path, tpu: EdgeTpu, delegate: Any, error: Exception) -> Exception:

@@ -1,4 +1,4 @@
-"""The devices of this machine: the environment and a selection in -> a list, or the one device meant."""
+"""The environment, the runtime library → the devices of this machine."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import re
 import threading
 from collections.abc import Sequence
 
-from atoll.device.base import EdgeTpu
+from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.real import runtime, sysfs
-from atoll.device.real.library import install_hint
 from atoll.device.real.real_device import RealEdgeTpu
 from atoll.device.virtual import faults
 from atoll.device.virtual.virtual_device import RUNTIME_VERSION, VirtualEdgeTpu
-from atoll.errors import DeviceError, LibraryMissingError, UsageError
+from atoll.errors import DeviceError, UsageError
 
 VARIABLE = "ATOLL_VIRTUAL_TPUS"
 """Environment variable that says which virtual devices exist: ``4`` (of type pci), or ``pci:2,usb:2,usb2:1``."""
@@ -88,32 +87,6 @@ def virtual_edge_tpus(setting: str) -> list[VirtualEdgeTpu]:
     return devices
 
 
-def select(device: str | None = None) -> EdgeTpu:
-    """The device meant by ``usb``, ``pci``, ``usb:0``, ``pci:1``, ``:2``, or by its path.
-
-    Without an index it is, of those that fit, the one that the fewest interpreters use, the first of equals.
-
-    Raises:
-        DeviceError: there is no such device.
-    """
-    return min(fitting(device), key=lambda candidate: candidate.interpreters)
-
-
-def fitting(device: str | None = None) -> Sequence[EdgeTpu]:
-    """All devices that a selection may mean, at least one; see :func:`select`."""
-    devices = edge_tpus()
-    match = re.fullmatch(r"(pci|usb)?(?::([0-9]{1,6}))?", device or "")
-    if match is None:
-        found = [candidate for candidate in devices if candidate.path == device]
-    else:
-        found = [candidate for candidate in devices if match[1] in (None, candidate.type)]
-        if match[2] is not None:
-            found = found[int(match[2]) :][:1]
-    if not found:
-        raise DeviceError(*_no_device(device, devices))
-    return found
-
-
 def say_if_virtual(device: EdgeTpu) -> None:
     """Tell, once per process, that a virtual device stands in for a real one that nobody declined."""
     global _said
@@ -143,23 +116,6 @@ def _real_devices(tolerant: bool) -> list[RealEdgeTpu]:
                 _real[library.path, path] = RealEdgeTpu(library, "pci" if kind == "pci" else "usb", path, bus)
             _real[library.path, path].library = library
         return [_real[library.path, path] for _, path in library.devices]
-
-
-def _no_device(device: str | None, devices: Sequence[EdgeTpu]) -> tuple[str, str]:
-    wanted = f"no Edge TPU '{device}'" if device else "no Edge TPU"
-    counts = {kind: sum(candidate.type == kind for candidate in devices) for kind in ("pci", "usb")}
-    ranges = [f"{kind}:0" + f" to {kind}:{n - 1}" * (n > 1) for kind, n in counts.items() if n]
-    virtual = " (virtual)" if devices and all(candidate.virtual for candidate in devices) else ""
-    found = f"there are {' and '.join(ranges)}{virtual}" if ranges else "there is none"
-    return f"{wanted}: {found}", HINT
-
-
-def require_library() -> runtime.RuntimeLibrary:
-    """The runtime library. Raises LibraryMissingError when there is none, and DeviceError when it is broken."""
-    library = runtime.runtime_library()
-    if library is None:
-        raise LibraryMissingError("there is no Edge TPU runtime library on this machine", install_hint())
-    return library
 
 
 def _device(kind: str, index: int, generation: str) -> VirtualEdgeTpu:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atoll.device import inventory
-from atoll.device.base import EdgeTpu
+from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.leasing.lease import holders
 from atoll.device.real import runtime, sysfs
 from atoll.device.real.sysfs import Attached
 from atoll.device.virtual.virtual_device import VirtualEdgeTpu
 from atoll.errors import DeviceError, LeaseDirectoryError
+from atoll.hardware.buses import BUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def survey(refresh: bool = False) -> Survey:
 
 def _describe(name: str, device: EdgeTpu, attached: Attached | None, holder: str) -> DeviceInfo:
     if isinstance(device, VirtualEdgeTpu):
-        speed = {"pcie": None, "usb3": 5000, "usb2": 480}[device.bus]
+        speed = BUSES[device.bus].speed_mbps
         return DeviceInfo(
             name,
             True,

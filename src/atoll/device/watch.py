@@ -6,22 +6,22 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from atoll.device.base import EdgeTpu
+from atoll.device.edge_tpu import EdgeTpu
 from atoll.errors import DeviceError
 
 _T = TypeVar("_T")
 
-PATIENCE_S = 120.0
+SILENCE_S = 120.0
 """A device of which no inference ends for so long is given up."""
 
 
-def watched(device: EdgeTpu, work: Callable[[Callable[[], None]], _T], patience_s: float = PATIENCE_S) -> _T:
+def watched(device: EdgeTpu, work: Callable[[Callable[[], None]], _T], silence_s: float = SILENCE_S) -> _T:
     """What ``work`` returns or raises; it calls what it is given after each inference.
 
     A device that hangs hangs its thread for good, and there not even Ctrl-C would end it; so the thread is left behind.
 
     Raises:
-        DeviceError: no inference ended for ``patience_s`` (up to twice that, if some had).
+        DeviceError: no inference ended for ``silence_s`` (up to twice that, if some had).
     """
     results: list[_T] = []
     failures: list[BaseException] = []
@@ -43,11 +43,11 @@ def watched(device: EdgeTpu, work: Callable[[Callable[[], None]], _T], patience_
     while thread.is_alive():
         if done == seen:
             raise DeviceError(
-                f"{device.path} has not answered for {patience_s:g} s, after {done} inferences",
+                f"{device.path} has not answered for {silence_s:g} s, after {done} inferences",
                 "Replug it, or reset the machine.",
             )
         seen = done
-        thread.join(patience_s)
+        thread.join(silence_s)
     if failures:
         raise failures[0]
     return results[0]

@@ -11,8 +11,9 @@ from atoll.learning.dataset import ImageFolder, read_folder, require_images, wit
 from atoll.learning.embed import in_parallel
 from atoll.learning.workers import Embed, Reals, open_workers
 from atoll.model.graph import Model
-from atoll.products.inputs import Inputs, read_inputs
+from atoll.products.inputs import read_inputs
 from atoll.products.progress import OnMessage, OnProgress, ignore
+from atoll.products.tensor_spec import Inputs
 
 
 @dataclass(frozen=True, slots=True)

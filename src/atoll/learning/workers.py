@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from atoll.compiler.choosing import choose_compiler
 from atoll.device import EdgeTpu, Lease, lease, make_interpreter
-from atoll.device.inventory import edge_tpus, fitting
-from atoll.device.leasing.lease import patience
-from atoll.errors import DeviceError, UsageError
+from atoll.device.choice import choose_devices, real_if_any
+from atoll.errors import UsageError
 from atoll.learning.embed import Pipelined
 from atoll.model import is_compiled
 from atoll.model.graph import Model
@@ -25,8 +24,8 @@ from atoll.model.load import named
 from atoll.model.tflite import write_model
 from atoll.partitioning.equal_bytes import equal_partition
 from atoll.pipeline import Pipeline
-from atoll.products.inputs import Inputs
 from atoll.products.progress import OnMessage, ignore
+from atoll.products.tensor_spec import Inputs
 
 Reals: TypeAlias = npt.NDArray[np.float32]
 Invoke: TypeAlias = Callable[[Inputs], dict[str, npt.NDArray[Any]]]
@@ -92,21 +91,11 @@ def lease_named(names: Sequence[str], segments: int = 1, on_message: OnMessage =
         UsageError: Too few devices for one pipeline.
         DeviceError: A name means no device, or is given too often.
     """
-    chosen: list[EdgeTpu] = []
-    if not names:
-        found = edge_tpus()
-        chosen = [device for device in found if not device.virtual] or list(found)
-    for name in names:
-        free = [device for device in fitting(name) if device not in chosen]
-        if not free:
-            raise DeviceError(f"--device {name} is given more often than there are such devices", "atoll devices")
-        chosen.append(free[0])
-    count = len(chosen) // segments * segments
+    selections = names or real_if_any(choose_devices())
+    count = len(selections) // segments * segments
     if not count:
-        raise UsageError(f"{segments} segments need {segments} devices, there are {len(chosen)}")
-    # Of devices that one name means, whichever are free.
-    candidates = fitting(names[0]) if len(set(names)) == 1 else chosen
-    return lease(count, devices=candidates, timeout=patience(), on_wait=on_message)
+        raise UsageError(f"{segments} segments need {segments} devices, there are {len(selections)}")
+    return lease(count, devices=selections, on_message=on_message)
 
 
 def _plain_file(model: Model, directory: Path) -> Path:

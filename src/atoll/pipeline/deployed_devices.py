@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from atoll.compiler.deployment import Deployment
 from atoll.device import EdgeTpu, lease
-from atoll.device.base import BUSES
-from atoll.device.inventory import edge_tpus, fitting
+from atoll.device.choice import choose_devices, on_buses, real_if_any
 from atoll.errors import DeviceError, UsageError
 from atoll.pipeline.run_deployment import RunSettings
 from atoll.products.progress import OnMessage, ignore
@@ -23,14 +21,11 @@ def usable_devices(deployment: Deployment, chosen: Sequence[str] = ()) -> list[E
     Raises:
         DeviceError: there are not so many as segments and replicas, and what to do.
     """
-    found = {device.path: device for choice in chosen for device in fitting(choice)} if chosen else {}
-    devices = list(found.values()) if chosen else list(edge_tpus())
-    real = [device for device in devices if not device.virtual]
-    usable = [device for device in devices if device.virtual] if deployment.virtual or not real else real
+    usable = choose_devices(chosen, virtual=True) if deployment.virtual else real_if_any(choose_devices(chosen))
     count = deployment.devices
     if len(usable) >= count:
         choosy = any(segment.kind != "any" for segment in deployment.segments)
-        return _of_kinds(usable, deployment) if choosy else usable
+        return on_buses(usable, [(s.kind, s.replicas) for s in deployment.segments]) if choosy else usable
     if deployment.virtual:
         raise DeviceError(
             f"{count} virtual Edge TPUs are asked for, there are {len(usable) or 'none'}",
@@ -41,23 +36,6 @@ def usable_devices(deployment: Deployment, chosen: Sequence[str] = ()) -> list[E
         f"{count} Edge TPUs are asked for, there are {len(usable) or 'none'}",
         "Use fewer segments (--tpus), or see what is there: atoll devices.",
     )
-
-
-def _of_kinds(usable: Sequence[EdgeTpu], deployment: Deployment) -> list[EdgeTpu]:
-    """One device for each replica of each segment, of the kind that it wants; those without a wish come last."""
-    left = list(usable)
-    found: dict[int, list[EdgeTpu]] = {}
-    for number, segment in sorted(enumerate(deployment.segments), key=lambda item: item[1].kind == "any"):
-        fit = [device for device in left if segment.kind == "any" or device.bus in BUSES[segment.kind]]
-        if len(fit) < segment.replicas:
-            raise DeviceError(
-                f"segment {number} is for {segment.replicas} {segment.kind} Edge TPUs, {len(fit) or 'none'} are left",
-                "Change its device in the partition file (any: whatever there is), or see atoll devices. Virtual ones: "
-                "ATOLL_VIRTUAL_TPUS=pci:2,usb:2.",
-            )
-        found[number] = fit[: segment.replicas]
-        left = [device for device in left if device not in found[number]]
-    return [device for number in range(len(deployment.segments)) for device in found[number]]
 
 
 @contextmanager
@@ -77,8 +55,5 @@ def leased(
             "the clock of virtual devices changes modelled latencies, and none are asked for",
             "Add --real-time, --bus or --target to --clock.",
         )
-    with lease(deployment.devices, devices=usable, timeout=settings.wait, on_wait=on_message) as devices:
-        order = {device.path: place for place, device in enumerate(usable)}
-        yield tuple(sorted(devices, key=lambda device: order[device.path]))
-    for _ in range(2):
-        gc.collect()  # interpreters hold their device until they are gone: the pipeline goes first, then they can
+    with lease(deployment.devices, devices=usable, wait=settings.wait, on_message=on_message) as devices:
+        yield devices

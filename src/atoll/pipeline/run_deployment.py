@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from atoll.compiler.deployment import Deployment, SegmentFile
-from atoll.device import EdgeTpu, VirtualEdgeTpu, make_interpreter
-from atoll.device.real.runtime import PERFORMANCE
+from atoll.device import EdgeTpu, Invocation, VirtualEdgeTpu, make_interpreter
 from atoll.estimate.latency import latency_function
 from atoll.hardware.host import Target
+from atoll.model.graph import Model
 from atoll.pipeline.monitoring.bottleneck import bottleneck
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pipeline import Pipeline
@@ -68,12 +68,19 @@ class RunSettings:
         """How many interpreters a device gets."""
         return self.per_device or (OVERLAP if device.virtual and self.real_time else 1)
 
-    def opening(self, segment: SegmentFile, device: EdgeTpu) -> dict[str, Any]:
-        """What :func:`make_interpreter` is told beside file and device."""
-        if device.virtual:
-            compiled_from = segment.compiled.source if segment.compiled is not None else None
-            return {"original": self.original if self.original is not None else compiled_from}
-        return {"options": {"Performance": PERFORMANCE[self.clock]} if self.clock else {}}
+    def original_of(self, segment: SegmentFile) -> str | Path | Model | None:
+        """The uncompiled model of a segment, as far as it is known; virtual devices may need it."""
+        compiled_from = segment.compiled.source if segment.compiled is not None else None
+        return self.original if self.original is not None else compiled_from
+
+    def configured(self, segment: SegmentFile, device: EdgeTpu) -> AbstractContextManager[None]:
+        """The clock of the device and, if it is virtual, the latencies of its host, until the block ends."""
+        target = self.target_of(device)
+        latency: float | Callable[[Invocation], float] = 0.0
+        if target is not None:
+            latency = latency_function(segment.compiled or segment.path, target, original=self.original)
+        clock = self.clock or ("max" if device.virtual else None)
+        return device.configured(clock=clock, latency=latency, real_time=self.real_time)
 
 
 def run_deployment(
@@ -98,10 +105,13 @@ def run_deployment(
         InputError: The inputs do not fit the model.
     """
     groups = _groups(deployment, devices)
-    with _modelled(deployment, groups, settings):
+    with ExitStack() as stack:
+        for segment, group in zip(deployment.segments, groups):
+            for device in group:
+                stack.enter_context(settings.configured(segment, device))
         segments = [
             [
-                make_interpreter(segment.path, device, **settings.opening(segment, device))
+                make_interpreter(segment.path, device, original=settings.original_of(segment))
                 for device in group
                 for _ in range(settings.interpreters_on(device))
             ]
@@ -176,30 +186,6 @@ def _groups(deployment: Deployment, devices: Sequence[EdgeTpu]) -> list[list[Edg
     """Each segment's devices."""
     left = iter(devices)
     return [list(itertools.islice(left, segment.replicas)) for segment in deployment.segments]
-
-
-@contextmanager
-def _modelled(deployment: Deployment, groups: Sequence[Sequence[EdgeTpu]], settings: RunSettings) -> Iterator[None]:
-    """Virtual devices have the latencies of their hosts until the block ends."""
-    changed: list[tuple[VirtualEdgeTpu, Any]] = []
-    try:
-        for segment, group in zip(deployment.segments, groups):
-            for device in group:
-                if isinstance(device, VirtualEdgeTpu):
-                    changed.append((device, (device.latency, device.real_time, device.clock)))
-                    device.latency, device.real_time = _latency(segment, device, settings), settings.real_time
-                    device.clock, device.late = settings.clock or "max", 0
-        yield
-    finally:
-        for device, before in changed:
-            device.latency, device.real_time, device.clock = before
-
-
-def _latency(segment: SegmentFile, device: EdgeTpu, settings: RunSettings) -> Any:
-    target = settings.target_of(device)
-    if target is None:
-        return 0.0
-    return latency_function(segment.compiled or segment.path, target, original=settings.original)
 
 
 def _modelled_figures(group: Sequence[EdgeTpu], settings: RunSettings) -> tuple[float | None, float]:

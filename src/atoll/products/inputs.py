@@ -1,10 +1,9 @@
-"""A file of the user's, or a seed → inputs by tensor name, one set per inference."""
+"""A file of the user's → inputs by tensor name, one set per inference."""
 
 from __future__ import annotations
 
-import itertools
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +11,7 @@ import numpy as np
 from atoll.errors import InputDtypeError, InputError, InputShapeError
 from atoll.files import map_file
 from atoll.model.graph import Graph, Tensor
-from atoll.products.tensor_spec import Array
-
-Inputs = dict[str, Array]
-
-
-def random_inputs(graph: Graph, seed: int = 0) -> Iterator[Inputs]:
-    """Endless random inputs: all values of 8-bit tensors, 0 to 255 of wider integers, -1 to 1 of floats."""
-    rng = np.random.default_rng(seed)  # now: numpy imports it at its first use, and Ctrl-C is lost while it does
-    tensors = [graph.tensors[i] for i in graph.inputs]
-    return ({tensor.name: _random(tensor, rng) for tensor in tensors} for _ in itertools.count())
-
-
-def _random(tensor: Tensor, rng: np.random.Generator) -> Array:
-    dtype = tensor.dtype.numpy
-    if dtype.kind == "f":
-        return rng.uniform(-1, 1, tensor.shape).astype(dtype)
-    if dtype.kind == "b":
-        return rng.integers(0, 2, tensor.shape).astype(dtype)
-    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype.itemsize == 1 else (0, 255)
-    return rng.integers(low, high, tensor.shape, endpoint=True).astype(dtype)
+from atoll.products.tensor_spec import Array, Inputs
 
 
 def read_inputs(path: str | Path, graph: Graph) -> list[Inputs]:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Inputs = dict[str, Array]
+"""By tensor name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,9 @@ def command(directory: Path, name: str, segments: int, inferences: int) -> None:
     """
     from atoll.api.run import run
     from atoll.compiler.deployment import segment_files
-    from atoll.device.leasing.lease import patience
 
     files = segment_files(directory, name, segments)
-    show(run(files, inferences=inferences, wait=patience(), on_message=say), "text")
+    show(run(files, inferences=inferences, on_message=say), "text")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -13,15 +14,15 @@ from types import TracebackType
 from typing import Protocol
 
 from atoll.device import inventory
-from atoll.device.base import BUSES, EdgeTpu
+from atoll.device.choice import Selection, choose_devices, listed, one_each
+from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.leasing import directory as leasedir
-from atoll.device.leasing.arbiter import Arbiter, Holder
 from atoll.device.leasing.directory import lease_directory
 from atoll.device.leasing.locks import Lock, try_lock
+from atoll.device.leasing.queue import Holder, LeaseQueue
+from atoll.device.leasing.waiting import seconds_to_wait
 from atoll.errors import DeviceBusyError, DeviceError, UsageError
-
-PATIENCE_VARIABLE = "ATOLL_LEASE_TIMEOUT"
-"""Environment variable: how many seconds ``make_interpreter`` waits for a busy device (default 0), or ``none``."""
+from atoll.products.progress import OnMessage, ignore
 
 
 class Closeable(Protocol):
@@ -33,9 +34,10 @@ class Closeable(Protocol):
 class _Hold:
     """A device that this process has: freed when the last of its users is gone."""
 
-    def __init__(self, lock: Lock, explicit: bool) -> None:
+    def __init__(self, lock: Lock, leased: bool) -> None:
         self.lock = lock
-        self.explicit = explicit
+        self.leased = leased
+        """By a lease; else by an interpreter only."""
         self.users = 1
         self.pid = os.getpid()
         self.opened: weakref.WeakSet[Closeable] = weakref.WeakSet()
@@ -52,11 +54,12 @@ _holds: dict[tuple[str, str], _Hold] = {}
 def lease(
     count: int | None = None,
     *,
+    devices: Selection | Sequence[Selection] | None = None,
     bus: str | None = None,
-    devices: Sequence[str | EdgeTpu] | None = None,
+    virtual: bool | None = None,
     priority: int = 0,
-    timeout: float | None = None,
-    on_wait: Callable[[str], object] | None = None,
+    wait: float | None = None,
+    on_message: OnMessage = ignore,
 ) -> Lease:
     """Edge TPUs for this process alone: ``with atoll.lease(4, bus="pcie") as devices: ...``.
 
@@ -65,67 +68,67 @@ def lease(
     thread, gets one of them meanwhile; :func:`make_interpreter` in this process may use them.
 
     Args:
-        count: How many; 1, or all of ``devices`` if these are given.
+        count: How many; None: one, or one for each of ``devices``.
+        devices: Choose among these only: ``usb`` and ``pci`` (any of them), ``usb:0``, ``:2``, a path, a device, or
+            several of these.
         bus: ``pcie``, ``usb``, ``usb3`` or ``usb2``; None: any.
-        devices: Choose among these only (``usb:0``, a path, a device).
+        virtual: Only virtual devices (True), only real ones (False), or both (None).
         priority: -100 to 100; the higher goes first, but a step is worth one minute of waiting, so that a stream of
             urgent leases cannot keep the others waiting for ever.
-        timeout: Seconds to wait; 0 fails at once, None waits as long as it takes.
-        on_wait: Told once, in a sentence, what the lease waits for.
+        wait: Seconds to wait for devices that others have; 0: not at all; None: as long as ``ATOLL_LEASE_TIMEOUT``
+            says, for ever if it is not set.
+        on_message: Told once, in a sentence, what the lease waits for.
 
     Raises:
-        UsageError: a count, bus or priority that makes no sense.
+        UsageError: a count, bus, priority or time that makes no sense.
         DeviceError: there are not so many devices of that kind at all.
 
     Entering the block raises :class:`DeviceBusyError` when the time is over and :class:`LeaseDirectoryError` when
     the directory of the locks cannot be used.
     """
-    chosen = inventory.edge_tpus() if devices is None else [_resolve(device) for device in devices]
-    chosen = list({device.path: device for device in chosen}.values())
-    wanted = count if count is not None else len(chosen) if devices is not None else 1
+    named = listed(devices)
+    wanted = count if count is not None else len(named) if devices is not None else 1
     if wanted < 1:
         raise UsageError(f"{wanted} Edge TPUs cannot be leased", "Ask for one or more.")
-    if bus is not None and bus not in BUSES:
-        raise UsageError(f"'{bus}' is no bus of an Edge TPU", f"Known are {', '.join(BUSES)}.")
-    fitting = [device for device in chosen if bus is None or device.bus in BUSES[bus]]
-    if len(fitting) < wanted:
+    if wanted == len(named):
+        each = one_each(named)
+        if named.count(named[0]) < wanted:  # of what a single name means, whichever are free
+            named = [*each]
+    candidates = choose_devices(named, bus=bus, virtual=virtual)
+    if len(candidates) < wanted:
         kind = f" on {bus}" if bus else ""
-        there = f"there {'is' if len(fitting) == 1 else 'are'} {len(fitting) or 'none'}"
+        there = f"there {'is' if len(candidates) == 1 else 'are'} {len(candidates) or 'none'}"
         raise DeviceError(f"{wanted} Edge TPUs{kind} are asked for: {there}", inventory.HINT)
-    return Lease(fitting, wanted, priority, timeout, on_wait)
+    return Lease(candidates, wanted, priority, seconds_to_wait(wait), on_message)
 
 
 class Lease:
     """A lease to be taken, and given back, once or several times; see :func:`lease`."""
 
     def __init__(
-        self,
-        candidates: Sequence[EdgeTpu],
-        count: int,
-        priority: int,
-        timeout: float | None,
-        on_wait: Callable[[str], object] | None,
+        self, candidates: Sequence[EdgeTpu], count: int, priority: int, wait: float, on_message: OnMessage
     ) -> None:
         self._candidates = {device.path: device for device in candidates}
         self._count = count
         self._priority = priority
-        self._timeout = timeout
-        self._on_wait = on_wait
+        self._wait = wait
+        self._on_message = on_message
         self._holds: list[tuple[_Hold, Callable[[], None]]] = []
         self.devices: tuple[EdgeTpu, ...] = ()
-        """What is leased now, in the order in which the devices are listed."""
+        """What is leased now, in the order in which the devices were named or are listed."""
         self.locks: tuple[Lock, ...] = ()
 
     def acquire(self) -> tuple[EdgeTpu, ...]:
         """Wait for the devices and take them."""
         if self.devices:
             raise UsageError("this lease is taken already", "Make a second one for further devices.")
-        arbiter = Arbiter(lease_directory())
-        locks = arbiter.acquire(list(self._candidates), self._count, self._priority, self._timeout, self._on_wait)
+        queue = LeaseQueue(lease_directory())
+        _collect([_holds.get((str(queue.directory), path)) for path in self._candidates])
+        locks = queue.acquire(list(self._candidates), self._count, self._priority, self._wait, self._on_message)
         with _guard:
             for path, lock in locks.items():
-                hold = _holds[str(arbiter.directory), path] = _Hold(lock, explicit=True)
-                self._holds.append((hold, _release_once((str(arbiter.directory), path), hold)))
+                hold = _holds[str(queue.directory), path] = _Hold(lock, leased=True)
+                self._holds.append((hold, _release_once((str(queue.directory), path), hold)))
         self.locks = tuple(locks.values())
         self.devices = tuple(device for path, device in self._candidates.items() if path in locks)
         return self.devices
@@ -136,8 +139,9 @@ class Lease:
         for hold, release in holds:
             for interpreter in list(hold.opened):
                 interpreter.close()
-            hold.explicit = False  # what keeps it from here on is a view of a tensor
+            hold.leased = False  # what keeps it from here on is an interpreter, or a view of a tensor
             release()
+        _collect([hold for hold, _ in holds])
 
     def __enter__(self) -> tuple[EdgeTpu, ...]:
         return self.acquire()
@@ -148,7 +152,7 @@ class Lease:
         self.release()
 
 
-class Place:
+class Reservation:
     """A device for one more interpreter of this process, until ``release``."""
 
     def __init__(self, device: EdgeTpu, hold: _Hold | None = None, release: Callable[[], None] = lambda: None) -> None:
@@ -156,46 +160,51 @@ class Place:
         self.release = release
         self._hold = hold
 
-    def use(self, interpreter: Closeable) -> None:
+    def close_with_lease(self, interpreter: Closeable) -> None:
         """Let the end of the lease, if there is one, close the interpreter."""
-        if self._hold is not None and self._hold.explicit:
+        if self._hold is not None and self._hold.leased:
             self._hold.opened.add(interpreter)
 
 
-def occupy(candidates: Sequence[EdgeTpu], timeout: float | None = 0.0) -> Place:
-    """A place on the best of the devices.
+def reserve(candidates: Sequence[EdgeTpu], wait: float | None = None) -> Reservation:
+    """The best of the devices, for one more interpreter.
 
     Devices that this process leased come first, then the one that the fewest of its interpreters use; of equals
     the first. Devices of other processes do not count unless there is nothing else: then it waits.
 
     Raises:
-        DeviceBusyError: other processes have all of them, for longer than ``timeout`` seconds (None: for ever).
+        DeviceError: there is none.
+        DeviceBusyError: other processes have all of them for longer than ``wait`` seconds (None: as long as
+            ``ATOLL_LEASE_TIMEOUT`` says, else none at all).
         LeaseDirectoryError: the directory of the locks cannot be used.
     """
+    if not candidates:
+        raise DeviceError("no Edge TPU: there is none", inventory.HINT)
     ordered = sorted(candidates, key=lambda device: device.interpreters)
+    seconds = seconds_to_wait(wait, default=0.0)
     if not ordered[0].listed:
-        return Place(ordered[0])
+        return Reservation(ordered[0])
     directory = lease_directory()
     with _guard:
         own = [(device, hold) for device in ordered if (hold := _holds.get((str(directory), device.path)))]
-        leased = [(device, hold) for device, hold in own if hold.explicit]
+        leased = [(device, hold) for device, hold in own if hold.leased]
         if leased:
             return _join(directory, *leased[0])
     mine = {device.path for device, _ in own}
     idle = [device for device in ordered if device.path not in mine]
-    arbiter = Arbiter(directory)
+    queue = LeaseQueue(directory)
     while True:
         try:
-            locks = arbiter.acquire([device.path for device in idle], 1, timeout=0 if own else timeout) if idle else {}
+            locks = queue.acquire([device.path for device in idle], 1, wait=0 if own else seconds) if idle else {}
         except DeviceBusyError:
             if not own:
                 raise
             locks = {}
         with _guard:
             for path, lock in locks.items():
-                _holds[str(directory), path] = hold = _Hold(lock, explicit=False)
+                _holds[str(directory), path] = hold = _Hold(lock, leased=False)
                 device = next(device for device in idle if device.path == path)
-                return Place(device, hold, _release_once((str(directory), path), hold))
+                return Reservation(device, hold, _release_once((str(directory), path), hold))
             for device, hold in own:
                 if hold.users:
                     return _join(directory, device, hold)
@@ -211,7 +220,7 @@ def is_leased_here(device: EdgeTpu) -> bool:
 
 def holders(devices: Sequence[EdgeTpu]) -> dict[str, Holder]:
     """Who holds which of the devices now, by path; devices nobody holds are left out."""
-    return Arbiter(lease_directory()).holders([device.path for device in devices if device.listed])
+    return LeaseQueue(lease_directory()).holders([device.path for device in devices if device.listed])
 
 
 def hand_over(taken: Lease) -> tuple[dict[str, str], tuple[int, ...]]:
@@ -246,31 +255,16 @@ def _remove_if_dead(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)  # another user's has to stay
 
 
-def patience() -> float | None:
-    """Seconds that :data:`PATIENCE_VARIABLE` gives a busy device; None: for ever.
-
-    Raises:
-        UsageError: it is not a number of seconds.
-    """
-    text = os.environ.get(PATIENCE_VARIABLE, "").strip().lower()
-    if text == "none":
-        return None
-    try:
-        seconds = float(text or 0)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise UsageError(f"{PATIENCE_VARIABLE}={text!r} is no number of seconds", "Examples: 0, 30, none.")
-    return seconds
+def _collect(holds: Sequence[_Hold | None]) -> None:
+    """Let go of the devices of interpreters that nothing but a cycle of references keeps."""
+    for _ in range(2):  # first the pipeline or the traceback goes, then what it had can
+        if any(hold is not None and hold.users and not hold.leased for hold in holds):
+            gc.collect()
 
 
-def _resolve(device: str | EdgeTpu) -> EdgeTpu:
-    return inventory.select(device) if isinstance(device, str) else device
-
-
-def _join(directory: object, device: EdgeTpu, hold: _Hold) -> Place:
+def _join(directory: object, device: EdgeTpu, hold: _Hold) -> Reservation:
     hold.users += 1
-    return Place(device, hold, _release_once((str(directory), device.path), hold))
+    return Reservation(device, hold, _release_once((str(directory), device.path), hold))
 
 
 def _release_once(key: tuple[str, str], hold: _Hold) -> Callable[[], None]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ai_edge_litert.interpreter import OpResolverType
 
 from atoll.compiler.packages import UPDATE, packages, require_real, require_runtime
-from atoll.device.base import Bus, Kind
 from atoll.device.real import runtime, sysfs
 from atoll.device.real.runtime import RuntimeLibrary
 from atoll.errors import (
@@ -23,6 +23,7 @@ from atoll.errors import (
     DevicePermissionError,
     RuntimeTooOldError,
 )
+from atoll.hardware.buses import BusName, DeviceType
 from atoll.model import Model
 
 PCIE_RULES = (
@@ -63,9 +64,9 @@ class RealEdgeTpu:
     """One device of the runtime library; ``options`` are those of :data:`atoll.device.real.runtime.OPTIONS`."""
 
     library: RuntimeLibrary
-    type: Kind
+    type: DeviceType
     path: str
-    bus: Bus = "pcie"
+    bus: BusName = "pcie"
     options: Mapping[str, str] = field(default_factory=dict)
     virtual: bool = field(default=False, init=False)
     listed: bool = field(default=True, init=False)
@@ -75,6 +76,24 @@ class RealEdgeTpu:
     def interpreters(self) -> int:
         """How many interpreters of this process use the device."""
         return len(self._delegates)
+
+    @contextlib.contextmanager
+    def configured(
+        self,
+        *,
+        clock: str | None = None,
+        latency: object = None,  # noqa: ARG002 - a real device has a speed of its own
+        real_time: bool | None = None,  # noqa: ARG002
+    ) -> Iterator[None]:
+        """Another clock (a key of :data:`atoll.device.real.runtime.PERFORMANCE`) for the interpreters that are made
+        until the block ends; None: as it is."""
+        before = self.options
+        try:
+            if clock is not None:
+                self.options = {**before, "Performance": runtime.PERFORMANCE[clock]}
+            yield
+        finally:
+            self.options = before
 
     def delegate(
         self,

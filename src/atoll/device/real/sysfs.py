@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atoll.device.base import Bus, Kind
+from atoll.hardware.buses import BusName, DeviceType
 
 VARIABLE = "ATOLL_SYSROOT"
 """Environment variable: the folder that holds sys, dev and proc, for tests and for containers; default /."""
@@ -23,12 +23,12 @@ FULL_CLOCK_MHZ = 500.0
 class Attached:
     """One Edge TPU as the system shows it; None where it does not tell."""
 
-    type: Kind
+    type: DeviceType
     path: str
     """As the runtime library calls it: ``/dev/apex_0``, ``/sys/bus/usb/devices/2-1``."""
     node: str
     """The file that a process must open to use it; "" when there is none."""
-    bus: Bus
+    bus: BusName
     identity: str
     """What stays the same over restarts: PCIe unique id or position, USB port."""
     speed_mbps: int | None = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Literal
@@ -14,7 +15,6 @@ from ai_edge_litert.interpreter import OpResolverType
 
 from atoll.compiler.package_format import ExecutableKind, Package, read_package
 from atoll.compiler.packages import require_runtime
-from atoll.device.base import Bus, Kind
 from atoll.device.virtual.clock import wait_until
 from atoll.device.virtual.delegate import Delegate, Node
 from atoll.device.virtual.faults import NO_FAULTS, Faults
@@ -22,6 +22,7 @@ from atoll.device.virtual.region import RESOLVER, Region, original_source, requi
 from atoll.device.virtual.sram import Sram
 from atoll.device.virtual.thermal import TRIP_POINTS_C, Cooling, Thermometer
 from atoll.errors import DeviceError, DeviceLostError
+from atoll.hardware.buses import BUSES, BusName, DeviceType
 from atoll.model import Model
 
 __all__ = ["RESOLVER", "Invocation", "Region", "VirtualEdgeTpu"]
@@ -31,9 +32,6 @@ RUNTIME_VERSION = 14
 
 CLOCKS_MHZ = {"max": 500.0, "standard": 250.0, "reduced": 125.0}
 """../shared/facts/hardware.md: ``Performance`` Max, High (the standard USB runtime) and Medium."""
-
-LOAD_BYTES_PER_S = {"pcie": 387e6, "usb3": 366e6, "usb2": 32e6}
-"""How fast parameters arrive (../shared/facts/timing.md, "streaming parameters")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Invocation:
     """
 
     model: str
-    bus: Bus
+    bus: BusName
     loaded_bytes: int
     clock_mhz: float
     link_slowdown: float = 1.0
@@ -61,11 +59,12 @@ class VirtualEdgeTpu:
     """
 
     path: str = "virtual"
-    type: Kind = "pci"
+    type: DeviceType = "pci"
     latency: float | Callable[[Invocation], float] = 0.0
     usb: Literal[2, 3] = 3
     runtime_version: int = RUNTIME_VERSION
-    clock: Literal["max", "standard", "reduced"] = "max"
+    clock: str = "max"
+    """A key of :data:`CLOCKS_MHZ`."""
     cooling: Cooling | None = None
     faults: Faults = NO_FAULTS
     real_time: bool = True
@@ -90,11 +89,14 @@ class VirtualEdgeTpu:
     _idle_since: float = field(default_factory=time.perf_counter, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._check_setting()
+        self._heat = Thermometer(self.cooling) if self.cooling else None
+
+    def _check_setting(self) -> None:
         if not callable(self.latency) and not 0 <= self.latency < threading.TIMEOUT_MAX:
             raise DeviceError(f"a latency of {self.latency} s is not possible", "Give seconds, 0 or more.")
         if self.clock not in CLOCKS_MHZ:
             raise DeviceError(f"'{self.clock}' is no clock setting", f"Known are {', '.join(CLOCKS_MHZ)}.")
-        self._heat = Thermometer(self.cooling) if self.cooling else None
 
     def __reduce__(self) -> tuple[Callable[..., VirtualEdgeTpu], tuple[dict[str, Any]]]:
         """Another process gets a device of its own that is set up the same, and has run nothing yet."""
@@ -107,7 +109,7 @@ class VirtualEdgeTpu:
         return len(self._delegates)
 
     @property
-    def bus(self) -> Bus:
+    def bus(self) -> BusName:
         """What it hangs on."""
         return "pcie" if self.type == "pci" else "usb3" if self.usb == 3 else "usb2"
 
@@ -148,6 +150,30 @@ class VirtualEdgeTpu:
         delegate = Delegate(partial(_Program, self, model.path, source, graph, resolver))
         self._delegates.add(delegate)
         return delegate
+
+    @contextlib.contextmanager
+    def configured(
+        self,
+        *,
+        clock: str | None = None,
+        latency: float | Callable[[Invocation], float] | None = None,
+        real_time: bool | None = None,
+    ) -> Iterator[None]:
+        """Another clock, latency or way of waiting until the block ends; None: as it is. ``late`` begins at 0.
+
+        Raises:
+            DeviceError: there is no such clock, or no such latency.
+        """
+        before = self.clock, self.latency, self.real_time
+        try:
+            self.clock = self.clock if clock is None else clock
+            self.latency = self.latency if latency is None else latency
+            self.real_time = self.real_time if real_time is None else real_time
+            self._check_setting()
+            self.late = 0
+            yield
+        finally:
+            self.clock, self.latency, self.real_time = before
 
     def reset(self) -> None:
         """As after replugging: connected, not stalled, nothing to do, and nothing cached."""
@@ -195,7 +221,7 @@ class VirtualEdgeTpu:
             seconds = self.latency(Invocation(program.name, self.bus, loaded, clock, slowdown))
         else:
             throttled = CLOCKS_MHZ[self.clock] / clock
-            seconds = (self.latency * throttled + loaded / LOAD_BYTES_PER_S[self.bus]) * slowdown
+            seconds = (self.latency * throttled + loaded / (BUSES[self.bus].load_mb_s * 1e6)) * slowdown
         if not 0 <= seconds < threading.TIMEOUT_MAX:
             raise DeviceError(f"a latency of {seconds} s is not possible", "Give seconds, 0 or more.")
         if self._heat:

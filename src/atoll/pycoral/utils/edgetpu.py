@@ -15,6 +15,7 @@ from ai_edge_litert import interpreter as litert
 
 from atoll import device as devices
 from atoll.device import inventory
+from atoll.device.choice import choose_devices
 from atoll.device.real import runtime
 from atoll.device.real.library import find_library, install_hint
 from atoll.errors import AtollError, DeviceError
@@ -61,7 +62,7 @@ def load_edgetpu_delegate(options: Mapping[str, str] | None = None) -> EdgeTpuDe
     """
     delegate = EdgeTpuDelegate(options)
     try:
-        inventory.fitting(delegate.device)
+        choose_devices(delegate.device)
     except AtollError as error:
         raise ValueError(f"Failed to load delegate: {error}") from error
     return delegate

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from atoll.device import EdgeTpu, Invocation, RealEdgeTpu, VirtualEdgeTpu, make_interpreter
-from atoll.device.real.real_device import why_not
-from atoll.device.real.runtime import PERFORMANCE
-from atoll.device.watch import PATIENCE_S, watched
-from atoll.errors import AtollError, DeviceLostError, InvalidModelError, UnsupportedModelError
-from atoll.model.graph import Graph, Model
+from atoll.device.edge_tpu import EdgeTpu
+from atoll.device.interpreter import make_interpreter
+from atoll.device.real.real_device import RealEdgeTpu, why_not
+from atoll.device.virtual.virtual_device import Invocation
+from atoll.device.watch import SILENCE_S, watched
+from atoll.errors import AtollError, DeviceLostError, InvalidModelError
+from atoll.model.graph import Model
 from atoll.model.load import load
-from atoll.products.inputs import Inputs, random_inputs
 from atoll.products.progress import OnProgress, ignore
+from atoll.products.random_inputs import random_inputs
 
 Spans: TypeAlias = list[tuple[int, int]]
 """When each inference began and ended, in ns of ``time.perf_counter_ns``."""
@@ -32,7 +33,7 @@ def timed_run(
     original: str | Path | Model | None = None,
     clock: str | None = None,
     latency: Callable[[Invocation], float] | None = None,
-    silence_s: float = PATIENCE_S,
+    silence_s: float = SILENCE_S,
     on_progress: OnProgress = ignore,
 ) -> Spans:
     """Run a compiled file on random inputs; only what the device and the CPU compute is timed, not the copying.
@@ -55,31 +56,20 @@ def timed_run(
     """
     spans: Spans = []
 
-    def work(options: dict[str, str], tick: Callable[[], None]) -> None:
+    def work(tick: Callable[[], None]) -> None:
         begin = time.perf_counter()
-        with contextlib.closing(TimedInterpreter(file, device, original=original, options=options)) as interpreter:
+        with contextlib.closing(TimedInterpreter(file, device, original=original)) as interpreter:
             while len(spans) < inferences or (len(spans) < (most or 0) and time.perf_counter() - begin < seconds):
                 spans.append(interpreter.invoke())
                 tick()
                 on_progress(f"{file.name} on {device.path}", len(spans), inferences)
 
-    with _set_up(device, clock, latency) as options:
+    with device.configured(clock=clock, latency=latency, real_time=True):
         try:
-            watched(device, lambda tick: work(options, tick), silence_s)
+            watched(device, work, silence_s)
         except RuntimeError as error:
             raise _explained(file, device, error) from error
     return spans
-
-
-def random_values(file: Path) -> Inputs:
-    """One set of random inputs of a model, by the names of its tensors.
-
-    Raises:
-        UnsupportedModelError: an input has a type for which there are no random values.
-    """
-    graph = load(file).main
-    _require_random_values(graph, file.name)
-    return next(random_inputs(graph))
 
 
 class TimedInterpreter:
@@ -91,11 +81,10 @@ class TimedInterpreter:
         device: EdgeTpu,
         *,
         original: str | Path | Model | None = None,
-        options: dict[str, str] | None = None,
     ) -> None:
-        """Raises as :func:`atoll.make_interpreter`, and as :func:`random_values`."""
-        values = random_values(file).values()
-        self.interpreter = make_interpreter(file, device, original=original, options=options)
+        """Raises as :func:`atoll.make_interpreter`, and as :func:`random_inputs`."""
+        values = next(random_inputs(load(file).main)).values()
+        self.interpreter = make_interpreter(file, device, original=original)
         self.interpreter.allocate_tensors()
         # By position: LiteRT may give tensors other names than the graph.
         indices = [detail["index"] for detail in self.interpreter.get_input_details()]
@@ -113,37 +102,6 @@ class TimedInterpreter:
         """Give the device back."""
         if hasattr(self.interpreter, "close"):  # LiteRT's own, for a file without compiled operators, has none
             self.interpreter.close()
-
-
-def _require_random_values(graph: Graph, name: str) -> None:
-    for tensor in (graph.tensors[i] for i in graph.inputs):
-        if tensor.dtype.numpy_name is None:
-            raise UnsupportedModelError(
-                f"{name}: input '{tensor.name}' is {tensor.dtype.name}, for which there are no random values",
-                "It cannot be measured; atoll profile without --device models it.",
-            )
-
-
-@contextlib.contextmanager
-def _set_up(
-    device: EdgeTpu, clock: str | None, latency: Callable[[Invocation], float] | None
-) -> Iterator[dict[str, str]]:
-    """The options of a real device; a virtual one gets clock and latency until the block ends."""
-    if isinstance(device, RealEdgeTpu):
-        yield {"Performance": PERFORMANCE[clock]} if clock else {}
-        return
-    if not isinstance(device, VirtualEdgeTpu):
-        yield {}
-        return
-    before: dict[str, Any] = {name: getattr(device, name) for name in ("clock", "latency", "real_time")}
-    wanted = {"clock": clock or device.clock, "latency": latency or device.latency, "real_time": True}
-    try:
-        for name, value in wanted.items():
-            setattr(device, name, value)
-        yield {}
-    finally:
-        for name, value in before.items():
-            setattr(device, name, value)
 
 
 def _explained(file: Path, device: EdgeTpu, error: RuntimeError) -> AtollError:

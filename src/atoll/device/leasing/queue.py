@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -23,11 +24,12 @@ from urllib.parse import quote
 from atoll.device.leasing.directory import prepare
 from atoll.device.leasing.locks import Lock, read, try_lock
 from atoll.errors import DeviceBusyError, LeaseDirectoryError, UsageError
+from atoll.products.progress import OnMessage, ignore
 
 FASTEST_POLL, SLOWEST_POLL = 0.004, 0.1
 """Seconds between two looks of a waiter: 4 ms cost 2 % of a core; 0.1 s bound how long a free device lies idle."""
 
-_MUTEX_PATIENCE = 5.0
+_MUTEX_SECONDS = 5.0
 """Seconds after which whoever is inside the mutex must be a stopped process."""
 
 MOST_URGENT = 100
@@ -63,8 +65,8 @@ class _Ticket:
     """What it waits for; None (everything) when it was killed before it had said so."""
 
 
-class Arbiter:
-    """The devices of one directory; objects of one directory are interchangeable."""
+class LeaseQueue:
+    """The devices of one directory and who waits for them; objects of one directory are interchangeable."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -75,16 +77,16 @@ class Arbiter:
         keys: Sequence[str],
         count: int,
         priority: int = 0,
-        timeout: float | None = None,
-        on_wait: Callable[[str], object] | None = None,
+        wait: float = math.inf,
+        on_message: OnMessage = ignore,
     ) -> dict[str, Lock]:
         """Take ``count`` of the devices ``keys``, the first ones that are free.
 
         Whoever came earlier, or with a higher priority, and wants one of the same devices goes first.
 
         Args:
-            timeout: Seconds to wait; 0 fails at once, None waits as long as it takes.
-            on_wait: Told once what it has to wait for.
+            wait: Seconds to wait; 0 fails at once, inf waits as long as it takes.
+            on_message: Told once what it has to wait for.
 
         Raises:
             DeviceBusyError: the time is over.
@@ -100,7 +102,7 @@ class Arbiter:
             while True:
                 position, free = self._unclaimed(keys, count, priority, ticket and ticket[0])
                 waited = time.monotonic() - begin
-                late = timeout is not None and waited >= timeout
+                late = waited >= wait
                 # Who has to wait for others anyway leaves the mutex to them.
                 if len(free) >= count or ticket is None or late:
                     with self._mutex():
@@ -108,14 +110,13 @@ class Arbiter:
                         taken = self._take(free, count)
                         if taken:
                             return taken
-                        if timeout is not None and late:
-                            raise self._busy(keys, count, timeout)
+                        if late:
+                            raise self._busy(keys, count, wait)
                         if ticket is None:
                             ticket = self._enqueue(keys, priority)
-                            if on_wait is not None:
-                                on_wait(self._busy(keys, count, 0).message)
+                            on_message(f"Waiting: {self._busy(keys, count, 0).message}.")
                 pause = pacing.next(position)
-                time.sleep(pause if timeout is None else min(pause, max(timeout - waited, 0)))
+                time.sleep(min(pause, max(wait - waited, 0)))
         finally:
             if ticket is not None:
                 _discard(*ticket)
@@ -147,9 +148,9 @@ class Arbiter:
         while (lock := try_lock(path)) is None:
             if owner != (owner := read(path)):
                 begin = time.monotonic()
-            elif time.monotonic() - begin > _MUTEX_PATIENCE:
+            elif time.monotonic() - begin > _MUTEX_SECONDS:
                 raise LeaseDirectoryError(
-                    f"{_parse_holder(read(path))} has kept {path} locked for {_MUTEX_PATIENCE:.0f} s",
+                    f"{_parse_holder(read(path))} has kept {path} locked for {_MUTEX_SECONDS:.0f} s",
                     "It was probably stopped (Ctrl-Z) while it took a device: continue or end it.",
                 )
             time.sleep(0.0005)
@@ -225,7 +226,7 @@ class Arbiter:
         draft.rename(ticket.path)
         return ticket, lock
 
-    def _busy(self, keys: Sequence[str], count: int, timeout: float) -> DeviceBusyError:
+    def _busy(self, keys: Sequence[str], count: int, seconds: float) -> DeviceBusyError:
         held = self._holders(keys)
         asked = (
             f"Edge TPU {keys[0]} is asked for" if len(keys) == 1 else f"{count} of {len(keys)} Edge TPUs are asked for"
@@ -235,10 +236,10 @@ class Arbiter:
         for key, holder in held.items():
             by.setdefault(str(holder), []).append(key)
         who = "; ".join(f"{holder} holds {', '.join(names)}" for holder, names in by.items())
-        waited = f" after {timeout:g} s" if timeout else ""
+        waited = f" after {seconds:g} s" if seconds else ""
         return DeviceBusyError(
             f"{asked}{free}{waited}: {who or 'others were there earlier'}",
-            "Wait for them (a time-out in seconds, or none), or end them.",
+            "Wait for them (--wait SECONDS; by default for ever), or end them.",
         )
 
     def _path(self, key: str) -> Path:
