@@ -14,7 +14,7 @@ import click
 import atoll
 from atoll import errors
 from atoll.cli import cli
-from atoll.cli.lease import EXIT_NOT_FOUND
+from atoll.device.leasing.command import EXIT_NOT_FOUND
 from atoll.support.operators import support_table_markdown
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -22,6 +22,8 @@ def test_the_public_names_are_these_and_exist() -> None:
         "check",
         "classify",
         "compile",
+        "devices",
+        "doctor",
         "inspect",
         "learn",
         "lease",

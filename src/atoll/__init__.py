@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from atoll.api.check import check
     from atoll.api.classify import classify
     from atoll.api.compile import compile  # noqa: A004 - the command's name
+    from atoll.api.devices import devices
+    from atoll.api.doctor import doctor
     from atoll.api.inspect import inspect
     from atoll.api.learn import learn
     from atoll.api.measure import measure
@@ -37,6 +39,8 @@ __all__ = [
     "check",
     "classify",
     "compile",
+    "devices",
+    "doctor",
     "inspect",
     "learn",
     "lease",
@@ -61,6 +65,8 @@ _HOMES = {
     "check": "api.check",
     "classify": "api.classify",
     "compile": "api.compile",
+    "devices": "api.devices",
+    "doctor": "api.doctor",
     "inspect": "api.inspect",
     "learn": "api.learn",
     "lease": "device",

@@ -110,8 +110,9 @@ def test_doctor_puts_things_in_order(system: System, monkeypatch: pytest.MonkeyP
     system.usb(speed=480, number=9)
     (system.root / "dev/bus/usb/002/009").unlink()
     monkeypatch.setattr(sysfs.os, "access", lambda path, _: "apex" not in str(path))
+    monkeypatch.setenv("ATOLL_EDGETPU_COMPILER", "none")
     names = [check.name for check in diagnose().checks if check.remedy]
-    assert names == ["permission", "temperature", "device file", "speed", "runtime"]
+    assert names == ["permission", "temperature", "device file", "speed", "runtime", "compiler"]
 
 
 def test_doctor_with_everything_there(standin: Standin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +155,7 @@ def test_survey_joins_library_and_system(standin: Standin, monkeypatch: pytest.M
     monkeypatch.setenv(LIBRARY, str(standin_library()))
     standin.system.usb()
     standin.system.process(5, "other", PCI)
-    used, unseen = survey(refresh=True).devices
+    used, unseen = survey().devices
     assert (used.name, used.path, used.virtual, used.holder) == ("pci:0", PCI, False, "process 5 (other)")
     assert (unseen.name, unseen.path) == ("", USB)
     assert "not seen by the runtime" in unseen.notes[-1]
@@ -167,7 +168,7 @@ def test_survey_keeps_what_a_broken_library_hides(
     broken = system.root / "libedgetpu.so.1"
     broken.write_text("not a library")
     monkeypatch.setenv(LIBRARY, str(broken))
-    seen = survey(refresh=True)
+    seen = survey()
     assert [device.path for device in seen.devices] == [PCI]
     assert seen.problem is not None
     assert "is a text file" in seen.problem.message

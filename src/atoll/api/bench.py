@@ -24,6 +24,7 @@ from atoll.errors import DeviceError, FileMissingError, UsageError
 from atoll.estimate import pipeline_timing, simulate, timing_of
 from atoll.estimate.workload import workload
 from atoll.files import write_file
+from atoll.hardware.buses import BUSES, DEFAULT_BUS
 from atoll.hardware.host import Target, load_target
 from atoll.model.graph import Model
 from atoll.model.load import load
@@ -32,7 +33,7 @@ from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.products.random_inputs import random_inputs
 from atoll.reporting.bench_report import BenchedModel, BenchReport, Throughput, latencies_text
 
-_HOST = "x86-pcie"
+_HOST = BUSES[DEFAULT_BUS].host
 """The host that is modelled when none is named."""
 _MODELLED_TPUS = 4
 """Of how many devices, when nobody says: the numbers for which pipelines were measured (docs/timing.md)."""

@@ -12,6 +12,7 @@ from atoll.api.segment_compilers import segment_compiler
 from atoll.api.segment_measurer import SegmentMeasurer, devices_to_measure, segment_measurer
 from atoll.errors import UsageError
 from atoll.files import output_directory
+from atoll.hardware.buses import BUSES, DEFAULT_BUS
 from atoll.hardware.host import load_target
 from atoll.model.load import ModelLike, load
 from atoll.partitioning import equal_parameters
@@ -23,7 +24,7 @@ from atoll.support import require_compilable
 
 DEVICE_TYPES = {"any": None, "pcionly": "pci", "usbonly": "usb"}
 """The vendor's names of what to use → the bus."""
-_HOSTS = {"any": "x86-pcie", "pcionly": "x86-pcie", "usbonly": "desktop-usb3"}
+_HOSTS = {"any": BUSES[DEFAULT_BUS].host, "pcionly": BUSES["pcie"].host, "usbonly": BUSES["usb3"].host}
 """The host that the timing model takes for each, when none is named."""
 _KEPT_BYTES = 2 << 30
 """Compiled files that stay until the end, because they may be the result."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 
 import click
 
@@ -13,9 +10,6 @@ from atoll.cli.options import wait_option
 from atoll.cli.output import say
 from atoll.hardware.buses import CHOICES
 from atoll.products.progress import ignore
-
-EXIT_NOT_FOUND = 127
-"""The shells' convention for a command that does not exist."""
 
 
 @click.command("lease", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -45,10 +39,11 @@ def command(
     All of them at once or none, first come first served. The command sees the leased devices only, and has them until
     it and everything it started has ended, however that happens.
     """
-    from atoll.device.leasing.lease import hand_over, lease
+    from atoll.device import lease
+    from atoll.device.leasing.command import EXIT_NOT_FOUND, run_alone
 
     if shutil.which(command[0]) is None:
-        click.echo(f"error: there is no command '{command[0]}'", err=True)
+        say(f"error: there is no command '{command[0]}'")
         click.get_current_context().exit(EXIT_NOT_FOUND)
     taken = lease(
         count,
@@ -58,11 +53,4 @@ def command(
         wait=wait,
         on_message=ignore if quiet else say,
     )
-    taken.acquire()
-    variables, descriptors = hand_over(taken)
-    environment = {**os.environ, **variables}
-    if sys.platform != "win32":
-        # The command takes this process's place: signals and exit code are its own, and so are the locks.
-        os.execvpe(command[0], list(command), environment)
-    with taken:
-        click.get_current_context().exit(subprocess.call(command, env=environment, close_fds=not descriptors))
+    click.get_current_context().exit(run_alone(taken, command))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import ClassVar, Literal
 
+from atoll.compiler.external.installed import INSTALL, find_compiler
 from atoll.device import inventory
 from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.leasing import directory as leasedir
@@ -21,6 +22,8 @@ from atoll.device.real.real_device import PCIE_RULES, USB_RULES
 from atoll.device.real.sysfs import Attached
 from atoll.device.virtual import faults
 from atoll.errors import AtollError, DeviceError, UsageError
+from atoll.products.result import Result
+from atoll.products.table import Column, Table
 from atoll.support.operators import DEFAULT_RUNTIME
 from atoll.version import __version__
 
@@ -37,26 +40,44 @@ class Check:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """``checks`` in the order in which their remedies have to be taken; ``versions`` for a bug report."""
+@dataclass(frozen=True, slots=True, repr=False)
+class DoctorReport(Result):
+    """What works on this machine, what does not, and what to do about it."""
 
+    schema: ClassVar[str] = "doctor/1"
+
+    healthy: bool
+    """There is nothing to repair."""
     checks: tuple[Check, ...]
-    versions: dict[str, str]
+    """In the order in which their remedies have to be taken."""
+    versions: Mapping[str, str]
+    """For a bug report."""
 
-    @property
-    def healthy(self) -> bool:
-        return all(check.state != "problem" for check in self.checks)
+    def answer(self) -> tuple[str, ...]:
+        """What to do, in order."""
+        remedies = [check for check in self.checks if check.remedy]
+        steps = [f"{number}. {check.finding}\n   {check.remedy}" for number, check in enumerate(remedies, 1)]
+        return (
+            *(["What to do, in this order:"] if steps else []),
+            *steps,
+            "There is nothing to repair." if self.healthy else "Then run atoll doctor again.",
+        )
+
+    def tables(self) -> tuple[Table, ...]:
+        """Everything that was looked at."""
+        columns = Column("check"), Column("state"), Column("what was found")
+        states = {"problem": "PROBLEM"}
+        return (Table.of(columns, [(c.name, states.get(c.state, c.state), c.finding) for c in self.checks], "Checks"),)
 
 
-def diagnose(also: Sequence[Check] = ()) -> Diagnosis:
-    """Check the whole installation; opens no device. ``also``: what others have checked, to be solved last."""
+def diagnose() -> DoctorReport:
+    """Check the whole installation; opens no device."""
     attached = sysfs.attached_devices()
     checks = [_python(), _interpreter(), *_settings()]
     checks += [_attached(attached), *_drivers(attached), *(check for item in attached for check in _device(item))]
     found, said = _library(bool(attached))
-    checks += [*said, _seen(found, attached), *_leases(), *also]
-    return Diagnosis(tuple(checks), _versions(found))
+    checks += [*said, _seen(found, attached), *_leases(), _compiler()]
+    return DoctorReport(all(check.state != "problem" for check in checks), tuple(checks), _versions(found))
 
 
 def _python() -> Check:
@@ -179,6 +200,18 @@ def _leases() -> list[Check]:
     except AtollError as error:
         return [Check("leases", "problem", error.message, error.hint)]
     return [Check("leases", "ok", f"in {directory}")]
+
+
+def _compiler() -> Check:
+    """The vendor's compiler, without which real devices run only files that were compiled elsewhere."""
+    try:
+        found = find_compiler()
+    except AtollError as error:
+        return Check("compiler", "problem", error.message, error.hint)
+    if found is None:
+        finding = "there is no vendor's compiler; virtual devices need none, real ones run only files that it made"
+        return Check("compiler", "note", finding, INSTALL if sysfs.attached_devices() else "")
+    return Check("compiler", "ok", f"{found.path}: {found.version}")
 
 
 def _versions(found: runtime.RuntimeLibrary | None) -> dict[str, str]:

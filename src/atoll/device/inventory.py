@@ -14,6 +14,7 @@ from atoll.device.real.real_device import RealEdgeTpu
 from atoll.device.virtual import faults
 from atoll.device.virtual.virtual_device import RUNTIME_VERSION, VirtualEdgeTpu
 from atoll.errors import DeviceError, UsageError
+from atoll.hardware.buses import ALIASES, BUSES, CHOICES, DEFAULT_BUS, BusKind
 
 VARIABLE = "ATOLL_VIRTUAL_TPUS"
 """Environment variable that says which virtual devices exist: ``4`` (of type pci), or ``pci:2,usb:2,usb2:1``."""
@@ -67,22 +68,22 @@ def edge_tpus() -> Sequence[EdgeTpu]:
 
 def virtual_edge_tpus(setting: str) -> list[VirtualEdgeTpu]:
     """The devices that a value of ``ATOLL_VIRTUAL_TPUS`` stands for. Raises UsageError if it makes no sense."""
-    buses: list[tuple[str, str]] = []
+    buses: list[BusKind] = []
     for item in setting.strip().split(","):
-        match = re.fullmatch(r"\s*(?:(pci|usb|usb2|usb3):)?([0-9]{1,6})\s*", item)
+        match = re.fullmatch(rf"\s*(?:({'|'.join(CHOICES)}):)?([0-9]{{1,6}})\s*", item)
         if match is None:
             raise UsageError(f"{VARIABLE}={setting!r} is not a list of devices", "Examples: 4, pci:2,usb:2,usb2:1.")
         if len(buses) + int(match[2]) > _MOST:
             raise UsageError(f"{VARIABLE}={setting!r} asks for more than {_MOST} devices")
-        kind = match[1] or "pci"
-        buses += [("pci" if kind == "pci" else "usb", kind)] * int(match[2])
+        bus = BUSES[ALIASES.get(match[1], match[1]) if match[1] else DEFAULT_BUS]
+        buses += [bus] * int(match[2])
     counts = {"pci": 0, "usb": 0}
     devices = []
     with _lock:
-        first = {kind: position for position, (kind, _) in reversed(list(enumerate(buses)))}
-        for kind, bus in sorted(buses, key=lambda pair: first[pair[0]]):
-            devices.append(_device(kind, counts[kind], "2" if bus == "usb2" else "3"))
-            counts[kind] += 1
+        types = [bus.type for bus in buses]
+        for bus in sorted(buses, key=lambda bus: types.index(bus.type)):
+            devices.append(_device(bus, counts[bus.type]))
+            counts[bus.type] += 1
         _apply_faults(devices)
     return devices
 
@@ -118,16 +119,14 @@ def _real_devices(tolerant: bool) -> list[RealEdgeTpu]:
         return [_real[library.path, path] for _, path in library.devices]
 
 
-def _device(kind: str, index: int, generation: str) -> VirtualEdgeTpu:
-    path = f"virtual:{kind}:{index}"
+def _device(bus: BusKind, index: int) -> VirtualEdgeTpu:
+    path = f"virtual:{bus.type}:{index}"
     version = os.environ.get(RUNTIME_VARIABLE, str(RUNTIME_VERSION))
     if not re.fullmatch(r"[0-9]{1,6}", version):
         raise UsageError(f"{RUNTIME_VARIABLE}={version!r} is no runtime version", "Examples: 10, 13, 14.")
-    if (path, generation) not in _virtual:
-        _virtual[path, generation] = VirtualEdgeTpu(
-            path, "pci" if kind == "pci" else "usb", usb=2 if generation == "2" else 3, listed=True
-        )
-    device = _virtual[path, generation]
+    if (path, bus.name) not in _virtual:
+        _virtual[path, bus.name] = VirtualEdgeTpu(path, bus.type, usb=2 if bus.name == "usb2" else 3, listed=True)
+    device = _virtual[path, bus.name]
     device.runtime_version = int(version)
     return device
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from atoll.device import inventory
 from atoll.device.edge_tpu import EdgeTpu
@@ -13,6 +15,8 @@ from atoll.device.real.sysfs import Attached
 from atoll.device.virtual.virtual_device import VirtualEdgeTpu
 from atoll.errors import DeviceError, LeaseDirectoryError
 from atoll.hardware.buses import BUSES
+from atoll.products.result import Result
+from atoll.products.table import Column, Table, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +40,92 @@ class DeviceInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """All devices; ``problem`` is why real ones, or any, cannot be used."""
+class DevicesProblem:
+    """Why real devices, or any, cannot be used."""
+
+    message: str
+    hint: str
+    exit_code: int
+    """What a command that needs the devices exits with."""
+    what: str
+    """What does not work."""
+
+    @classmethod
+    def of(cls, error: DeviceError) -> DevicesProblem:
+        """The problem that an exception tells of."""
+        leases = isinstance(error, LeaseDirectoryError)
+        what = "Devices cannot be leased" if leases else "Real devices cannot be used"
+        return cls(error.message, error.hint, error.exit_code, what)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DevicesReport(Result):
+    """The Edge TPUs of this machine."""
+
+    schema: ClassVar[str] = "devices/1"
 
     devices: tuple[DeviceInfo, ...]
-    problem: DeviceError | None = None
+    problem: DevicesProblem | None
+    time: float
+    """When it was looked, in seconds since 1970."""
+
+    def answer(self) -> tuple[str, ...]:
+        """What cannot be used, and why; that there is nothing."""
+        said = []
+        if self.problem is not None:
+            said += [f"{self.problem.what}: {self.problem.message}", self.problem.hint]
+        if not self.devices:
+            said.append("No Edge TPU. ATOLL_VIRTUAL_TPUS=4 makes four virtual ones; atoll doctor says more.")
+        return tuple(filter(None, said))
+
+    def tables(self) -> tuple[Table, ...]:
+        """The devices, and what is to be said of some of them."""
+        if not self.devices:
+            return ()
+        devices = Table.of(
+            (
+                Column("device"),
+                Column("kind"),
+                Column("bus"),
+                Column("speed", importance=2),
+                Column("path", "name"),
+                Column("identity", "name", importance=3),
+                Column("temperature", "number", "°C", 1, importance=1),
+                Column("clock", "number", "MHz", 1, importance=1),
+                Column("held by"),
+            ),
+            [_row(device) for device in self.devices],
+            "Edge TPUs",
+        )
+        notes = [(device.name or device.path, note) for device in self.devices for note in device.notes]
+        if not notes:
+            return (devices,)
+        return devices, Table.of((Column("device", "name"), Column("note")), notes, "Notes")
 
 
-def survey(refresh: bool = False) -> Survey:
-    """Look at all devices; with ``refresh`` the runtime library is asked again.
+def _row(device: DeviceInfo) -> tuple[Value, ...]:
+    speed = device.speed_mbps
+    return (
+        device.name or "-",
+        "virtual" if device.virtual else device.type,
+        BUSES[device.bus].title,
+        None if speed is None else f"{speed / 1000:g} Gbit/s" if speed >= 1000 else f"{speed} Mbit/s",
+        device.path,
+        device.identity,
+        device.temperature_c,
+        device.clock_mhz,
+        device.holder,
+    )
+
+
+def survey() -> DevicesReport:
+    """Look at all devices; the runtime library is asked again each time, since they come and go.
 
     Raises:
         UsageError: an environment variable that makes no sense.
     """
-    if refresh:
-        runtime.forget()
-    problem = None
+    runtime.forget()
+    problem: DeviceError | None = None
     try:
         usable = inventory.edge_tpus()
     except DeviceError as error:
@@ -69,7 +143,7 @@ def survey(refresh: bool = False) -> Survey:
         holder = str(held[device.path]) if device.path in held else ""
         found.append(_describe(f"{device.type}:{index}", device, attached.pop(device.path, None), holder))
     found += [_unusable(item) for item in attached.values()]
-    return Survey(tuple(found), problem)
+    return DevicesReport(tuple(found), DevicesProblem.of(problem) if problem else None, time.time())
 
 
 def _describe(name: str, device: EdgeTpu, attached: Attached | None, holder: str) -> DeviceInfo:

@@ -12,11 +12,12 @@ from typing import Any
 from atoll.errors import PartitionError
 from atoll.files import map_file, write_file
 from atoll.findings import Finding
+from atoll.hardware.buses import CHOICES
 from atoll.model.graph import Graph
 from atoll.products.partition import Partition, partition_of
 
 SCHEMA = "atoll.partition/1"
-DEVICES = ("any", "pci", "pcie", "usb", "usb2", "usb3")
+DEVICES = ("any", *sorted(CHOICES))
 """``pci`` is the runtime's name of ``pcie``; ``usb`` stands for either."""
 MAX_REPLICAS = 1024
 MAX_BYTES = 64 << 20

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from atoll.device import inventory
 from atoll.device.choice import Selection, choose_devices, listed, one_each
 from atoll.device.edge_tpu import EdgeTpu
-from atoll.device.leasing import directory as leasedir
 from atoll.device.leasing.directory import lease_directory
-from atoll.device.leasing.locks import Lock, try_lock
+from atoll.device.leasing.locks import Lock
 from atoll.device.leasing.queue import Holder, LeaseQueue
 from atoll.device.leasing.waiting import seconds_to_wait
 from atoll.errors import DeviceBusyError, DeviceError, UsageError
@@ -221,38 +217,6 @@ def is_leased_here(device: EdgeTpu) -> bool:
 def holders(devices: Sequence[EdgeTpu]) -> dict[str, Holder]:
     """Who holds which of the devices now, by path; devices nobody holds are left out."""
     return LeaseQueue(lease_directory()).holders([device.path for device in devices if device.listed])
-
-
-def hand_over(taken: Lease) -> tuple[dict[str, str], tuple[int, ...]]:
-    """What a command needs to have the devices of a lease to itself: environment variables and open descriptors.
-
-    It sees these devices only (``ATOLL_DEVICES``), and its own processes share them in a lease directory of their
-    own. As long as one of them has the descriptors, the devices stay leased, whoever dies.
-    """
-    outer = lease_directory()
-    for old in outer.glob("within-*"):
-        _remove_if_dead(old)
-    inner = Path(tempfile.mkdtemp(prefix=f"within-{os.getpid()}-", dir=outer))
-    alive = try_lock(inner / _ALIVE)
-    assert alive is not None, f"{inner} is new"
-    taken.locks = (*taken.locks, alive)
-    for lock in taken.locks:
-        os.set_inheritable(lock.descriptor, True)
-    environment = {
-        leasedir.VARIABLE: str(inner),
-        inventory.VISIBLE_VARIABLE: ",".join(device.path for device in taken.devices),
-    }
-    return environment, tuple(lock.descriptor for lock in taken.locks)
-
-
-_ALIVE = "alive.lock"
-
-
-def _remove_if_dead(directory: Path) -> None:
-    if not (directory / _ALIVE).exists() or (lock := try_lock(directory / _ALIVE)) is None:
-        return
-    lock.release()
-    shutil.rmtree(directory, ignore_errors=True)  # another user's has to stay
 
 
 def _collect(holds: Sequence[_Hold | None]) -> None:

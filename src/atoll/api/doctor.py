@@ -1,0 +1,16 @@
+"""``atoll.doctor``: this machine → what works, what does not, and what to do about it, in order."""
+
+from __future__ import annotations
+
+from atoll.device.doctor import DoctorReport, diagnose
+
+
+def doctor() -> DoctorReport:
+    """Check the whole installation: interpreter, devices, drivers, permissions, runtime, leases, compiler.
+
+    No device is opened, and nothing is raised: what is wrong is in the report.
+
+    >>> atoll.doctor().healthy  # doctest: +SKIP
+    True
+    """
+    return diagnose()
