@@ -50,7 +50,7 @@ NUMPY_NAMES = {
 """``TfLiteType`` -> numpy type (the codes differ from those of the file's schema)."""
 
 
-class Tensor(ctypes.Structure):
+class TfLiteTensor(ctypes.Structure):
     """``TfLiteTensor``, complete: the runtime keeps tensors in an array, so the size matters."""
 
     _fields_ = (
@@ -74,7 +74,7 @@ class Tensor(ctypes.Structure):
     )
 
 
-class Node(ctypes.Structure):
+class TfLiteNode(ctypes.Structure):
     """``TfLiteNode`` up to the fields a delegate needs."""
 
     _fields_ = (
@@ -94,7 +94,7 @@ FreeFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 NodeFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
-class Registration(ctypes.Structure):
+class TfLiteRegistration(ctypes.Structure):
     """``TfLiteRegistration``: the methods of one kind of node."""
 
     _fields_ = (
@@ -115,7 +115,7 @@ class Registration(ctypes.Structure):
 PrepareFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
-class Delegate(ctypes.Structure):
+class TfLiteDelegate(ctypes.Structure):
     """``TfLiteDelegate``."""
 
     _fields_ = (
@@ -129,7 +129,7 @@ class Delegate(ctypes.Structure):
     )
 
 
-class DelegateParams(ctypes.Structure):
+class TfLiteDelegateParams(ctypes.Structure):
     """``TfLiteDelegateParams``: what became one delegate node."""
 
     _fields_ = (
@@ -140,7 +140,7 @@ class DelegateParams(ctypes.Structure):
     )
 
 
-class Context(ctypes.Structure):
+class TfLiteContext(ctypes.Structure):
     """``TfLiteContext`` up to the functions a delegate needs."""
 
     _fields_ = (
@@ -157,7 +157,7 @@ class Context(ctypes.Structure):
         ),
         (
             "replace_node_subsets",
-            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, Registration, ctypes.c_void_p, ctypes.c_void_p),
+            ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, TfLiteRegistration, ctypes.c_void_p, ctypes.c_void_p),
         ),
     )
 
@@ -176,9 +176,9 @@ def make_int_array(items: Iterable[int]) -> ctypes.Array[ctypes.c_int]:
     return (ctypes.c_int * (1 + len(items)))(len(items), *items)
 
 
-def tensor(tensors: int, index: int) -> Tensor:
+def tensor(tensors: int, index: int) -> TfLiteTensor:
     """Tensor ``index`` of the array at ``tensors``: a view into the runtime's memory."""
-    return Tensor.from_address(tensors + index * ctypes.sizeof(Tensor))
+    return TfLiteTensor.from_address(tensors + index * ctypes.sizeof(TfLiteTensor))
 
 
 def usable_address(array: npt.NDArray[Any]) -> int:
@@ -190,29 +190,29 @@ def usable_address(array: npt.NDArray[Any]) -> int:
     return 0 if address % ALIGNMENT else address
 
 
-def tensor_in(context: int, index: int) -> Tensor:
+def tensor_in(context: int, index: int) -> TfLiteTensor:
     """A tensor of the graph behind the context at that address: a view into the runtime's memory."""
-    return tensor(Context.from_address(context).tensors or 0, index)
+    return tensor(TfLiteContext.from_address(context).tensors or 0, index)
 
 
 def execution_plan(address: int) -> tuple[int, ...]:
     """Indices of the nodes of the graph behind the context at ``address``, in execution order."""
     plan = ctypes.c_void_p()
-    status = Context.from_address(address).get_execution_plan(address, ctypes.addressof(plan))
+    status = TfLiteContext.from_address(address).get_execution_plan(address, ctypes.addressof(plan))
     if status != OK or plan.value is None:
         raise RuntimeError("LiteRT did not give the execution plan")
     return read_int_array(plan.value)
 
 
-def node_and_registration(address: int, index: int) -> tuple[Node, Registration]:
+def node_and_registration(address: int, index: int) -> tuple[TfLiteNode, TfLiteRegistration]:
     """Node ``index`` of the context at ``address``: views into the runtime's memory, for callbacks."""
     node, registration = ctypes.c_void_p(), ctypes.c_void_p()
-    status = Context.from_address(address).get_node_and_registration(
+    status = TfLiteContext.from_address(address).get_node_and_registration(
         address, index, ctypes.addressof(node), ctypes.addressof(registration)
     )
     if status != OK or node.value is None or registration.value is None:
         raise RuntimeError(f"LiteRT did not give node {index}")
-    return Node.from_address(node.value), Registration.from_address(registration.value)
+    return TfLiteNode.from_address(node.value), TfLiteRegistration.from_address(registration.value)
 
 
 def report_error(address: int, message: str) -> None:
@@ -220,4 +220,4 @@ def report_error(address: int, message: str) -> None:
     # It is a printf format and the function is variadic. Escaping instead of passing "%s" and an argument
     # keeps the call right on machines that pass variadic arguments differently (arm64 macOS).
     text = message.replace("\0", " ").replace("%", "%%")
-    Context.from_address(address).report_error(address, text.encode("utf-8", "replace"))
+    TfLiteContext.from_address(address).report_error(address, text.encode("utf-8", "replace"))

@@ -104,7 +104,7 @@ class Delegate:
         """How many that graph had."""
         self._whole: weakref.ref[_Instance] | None = None
         """The delegate node that has taken the place of all of them."""
-        self._struct = capi.Delegate(prepare=_PREPARE_GRAPH, flags=capi.ALLOW_DYNAMIC_TENSORS)
+        self._struct = capi.TfLiteDelegate(prepare=_PREPARE_GRAPH, flags=capi.ALLOW_DYNAMIC_TENSORS)
         _DELEGATES[ctypes.addressof(self._struct)] = self
 
     def _get_native_delegate_pointer(self) -> int:
@@ -135,12 +135,12 @@ _POINTER = "Q" if ctypes.sizeof(ctypes.c_void_p) == 8 else "I"
 class _Instance:
     """One delegate node of one interpreter: the kernel, and its views bound to the runtime's memory."""
 
-    def __init__(self, delegate: Delegate, context: int, params: capi.DelegateParams) -> None:
+    def __init__(self, delegate: Delegate, context: int, params: capi.TfLiteDelegateParams) -> None:
         # Not the delegate: it may lead to the interpreter, and that cycle no garbage collector could see.
         self.delegate = weakref.ref(delegate)
         self._struct = delegate._struct
         self.progress = delegate.progress
-        self._tensors = ctypes.c_void_p.from_address(context + capi.Context.tensors.offset)
+        self._tensors = ctypes.c_void_p.from_address(context + capi.TfLiteContext.tensors.offset)
         self._base = 0
         self._views: dict[int, TensorView] = {}
         indices = capi.read_int_array(params.nodes_to_replace)
@@ -157,7 +157,7 @@ class _Instance:
         self._layout = struct.Struct(_pointer_layout(self._bound))
         self.kernel = delegate.factory(nodes)
 
-    def _node(self, node: capi.Node, _registration: capi.Registration) -> Node:
+    def _node(self, node: capi.TfLiteNode, _registration: capi.TfLiteRegistration) -> Node:
         size = node.custom_initial_data_size if node.custom_initial_data else 0
         data = (ctypes.c_ubyte * size).from_address(node.custom_initial_data) if size else b""
         return Node(memoryview(data).toreadonly(), self._view(node.inputs), self._view(node.outputs))
@@ -172,7 +172,7 @@ class _Instance:
             views.append(self._views[index])
         return tuple(views)
 
-    def _tensor(self, index: int) -> capi.Tensor:
+    def _tensor(self, index: int) -> capi.TfLiteTensor:
         return capi.tensor(self._tensors.value or 0, index)
 
     def check_shapes(self) -> None:
@@ -242,20 +242,20 @@ def _pointer_layout(indices: Sequence[int]) -> str:
     """Format that picks the data pointers of the tensors at ascending ``indices`` out of the tensor array."""
     layout, end = "=", 0
     for index in indices:
-        begin = index * ctypes.sizeof(capi.Tensor) + capi.Tensor.data.offset
+        begin = index * ctypes.sizeof(capi.TfLiteTensor) + capi.TfLiteTensor.data.offset
         layout += f"{begin - end}x{_POINTER}"
         end = begin + ctypes.sizeof(ctypes.c_void_p)
     return layout
 
 
-def _describe(tensor: capi.Tensor) -> TensorView:
+def _describe(tensor: capi.TfLiteTensor) -> TensorView:
     name = (tensor.name or b"").decode("utf-8", "replace")
     if tensor.type not in capi.NUMPY_NAMES:
         raise TypeError(f"tensor '{name}' has an element type (TfLiteType {tensor.type}) without a numpy type")
     return TensorView(name, capi.read_int_array(tensor.dims), np.dtype(capi.NUMPY_NAMES[tensor.type]))
 
 
-def _array(tensor: capi.Tensor, view: TensorView, *, writeable: bool) -> npt.NDArray[Any]:
+def _array(tensor: capi.TfLiteTensor, view: TensorView, *, writeable: bool) -> npt.NDArray[Any]:
     size = int(np.prod(view.shape, dtype=np.int64)) * view.dtype.itemsize
     if size == 0:
         return np.empty(view.shape, view.dtype)
@@ -282,7 +282,7 @@ _INSTANCES: dict[int, _Instance] = {}
 
 _HANDLES = itertools.count(1)
 
-_USER_DATA = capi.Node.user_data.offset
+_USER_DATA = capi.TfLiteNode.user_data.offset
 
 
 def _instance(node: int) -> _Instance:
@@ -293,7 +293,7 @@ def _init(context: int, params: int, _length: int) -> int | None:
     """A node was made: build its kernel."""
     delegate = None
     try:
-        fields = capi.DelegateParams.from_address(params)
+        fields = capi.TfLiteDelegateParams.from_address(params)
         delegate = _DELEGATES[fields.delegate]
         instance = _Instance(delegate, context, fields)
         delegate.note(instance, context)
@@ -345,7 +345,7 @@ def _prepare_graph(context: int, address: int) -> int:
         nodes = [i for i in plan if capi.node_and_registration(context, i)[1].custom_name == code]
         if not nodes:
             return capi.OK
-        replace = capi.Context.from_address(context).replace_node_subsets
+        replace = capi.TfLiteContext.from_address(context).replace_node_subsets
         indices = capi.make_int_array(nodes)
         return int(replace(context, _REGISTRATION, ctypes.addressof(indices), address))
     except BaseException as error:
@@ -359,7 +359,7 @@ for _callback in (_INIT, _FREE, _PREPARE, _INVOKE, _PREPARE_GRAPH):
     # Interpreters may outlive this module at exit, and call `free`: callbacks must never be deallocated.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(_callback))
 
-_REGISTRATION = capi.Registration(
+_REGISTRATION = capi.TfLiteRegistration(
     init=_INIT,
     free=_FREE,
     prepare=_PREPARE,

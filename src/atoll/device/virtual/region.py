@@ -102,7 +102,7 @@ class _Slot:
         self._index, self.view = index, view
         self.address = -1
         """Where the view was when it was looked at last."""
-        self._tensors = ctypes.c_void_p.from_address(context + capi.Context.tensors.offset)
+        self._tensors = ctypes.c_void_p.from_address(context + capi.TfLiteContext.tensors.offset)
         self._base = 0
         self._find()
         tensor = self.tensor
@@ -111,7 +111,7 @@ class _Slot:
         """Whether it has its place from when tensors are allocated on."""
 
     @property
-    def tensor(self) -> capi.Tensor:
+    def tensor(self) -> capi.TfLiteTensor:
         return capi.tensor(self._tensors.value or 0, self._index)
 
     def require_fitting(self, where: str) -> None:
@@ -130,7 +130,7 @@ class _Slot:
     def _find(self) -> None:
         """Look the tensor up: LiteRT moves all of them when it needs room for more, which may be while it runs."""
         self._base = self._tensors.value or 0
-        self._data = ctypes.c_void_p.from_address(ctypes.addressof(self.tensor) + capi.Tensor.data.offset)
+        self._data = ctypes.c_void_p.from_address(ctypes.addressof(self.tensor) + capi.TfLiteTensor.data.offset)
 
 
 def _claims_nothing(nodes: Sequence[Node]) -> Kernel:
