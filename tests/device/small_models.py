@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from atoll.compiler.package_format import VIRTUAL_CHIP, Executable, ExecutableKind, Package, write_package
+from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device.virtual.virtual_device import RESOLVER
 from atoll.model import Buffer, DType, Graph, Model, Operator, Quantization, Signature, Tensor
 from atoll.model.subgraph import boundary
@@ -177,3 +179,15 @@ def rename(model: Model, graph: int, old: str, **changes: Any) -> Model:
     graphs = list(model.graphs)
     graphs[graph] = replace(graphs[graph], tensors=tensors)
     return replace(model, graphs=tuple(graphs))
+
+
+def opened(path: Path, device: VirtualEdgeTpu) -> Interpreter:
+    """An interpreter that is ready to run."""
+    interpreter = make_interpreter(path, device)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def program(save: Callable[[Model], Path], token: int, size: int) -> Path:
+    """A compiled file that wants so many bytes cached under a token."""
+    return save(compiled(branched(), [0, 1, 2, 3, 4], payload=package(token=token, cached=bytes(size))))

@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 from devices import device_named
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import (
-    assert_equal,
     branched,
     compiled,
+    opened,
     package,
-    plain_interpreter,
-    random_input,
-    rename,
-    run,
-    vendor_compiled,
+    program,
 )
 
-from atoll.device import Cooling, Faults, Invocation, VirtualEdgeTpu, list_edge_tpus, make_interpreter
-from atoll.device.inventory import RUNTIME_VARIABLE, VARIABLE, edge_tpus
+from atoll.device import Cooling, Invocation, VirtualEdgeTpu, make_interpreter
+from atoll.device.inventory import RUNTIME_VARIABLE, VARIABLE
 from atoll.device.virtual.clock import wait_until
-from atoll.device.virtual.faults import NO_FAULTS, parse_faults
-from atoll.device.virtual.faults import VARIABLE as FAULTS
 from atoll.device.virtual.sram import Sram
 from atoll.device.virtual.thermal import Thermometer
-from atoll.errors import AtollError, DeviceError, DeviceLostError, RuntimeTooOldError, UsageError
+from atoll.errors import DeviceError, RuntimeTooOldError, UsageError
 from atoll.hardware.buses import BUSES
 from atoll.model import Model
-from atoll.model.tflite import read_model
 
 Save = Callable[[Model], Path]
-
-
-def opened(path: Path, device: VirtualEdgeTpu) -> Interpreter:
-    interpreter = make_interpreter(path, device)
-    interpreter.allocate_tensors()
-    return interpreter
-
-
-def program(save: Save, token: int, size: int) -> Path:
-    return save(compiled(branched(), [0, 1, 2, 3, 4], payload=package(token=token, cached=bytes(size))))
 
 
 # -- Caching (Figure 1 of ../shared/seeds/001: same token: keep and add; another: wipe and load) ----------------------
@@ -204,110 +182,6 @@ def test_heat_slows_a_device_down(save: Save) -> None:
     assert device.temperature_c > 84.8
 
 
-# -- Faults ------------------------------------------------------------------------------------------------------------
-
-
-def test_error_at_the_kth_inference(save: Save) -> None:
-    model = branched()
-    oracle, device = plain_interpreter(model), VirtualEdgeTpu(faults=Faults(error_at=2))
-    interpreter = opened(save(compiled(model, [0, 1])), device)
-    values = random_input(oracle, np.random.default_rng(3))
-    run(interpreter, values)
-    with pytest.raises(RuntimeError, match="inference 2") as caught:
-        run(interpreter, values)
-    assert isinstance(caught.value.__cause__, DeviceError)
-    assert_equal(run(interpreter, values), run(oracle, values))
-
-
-def test_disconnect_lasts_until_it_is_plugged_in_again(save: Save) -> None:
-    path = save(compiled(branched(), [0]))
-    device = VirtualEdgeTpu(faults=Faults(disconnect_at=2))
-    interpreter = opened(path, device)
-    interpreter.invoke()
-    for _ in range(2):
-        with pytest.raises(RuntimeError, match="disconnected") as caught:
-            interpreter.invoke()
-        assert isinstance(caught.value.__cause__, DeviceLostError)
-    with pytest.raises(DeviceLostError):
-        make_interpreter(path, device)
-    device.reset()
-    interpreter.invoke()
-
-
-def test_stall_ends_after_its_time_or_with_a_reset(save: Save) -> None:
-    path = save(compiled(branched(), [0]))
-    opened(path, VirtualEdgeTpu(faults=Faults(stall_at=1, stall_s=0.01))).invoke()
-    device = VirtualEdgeTpu(faults=Faults(stall_at=1))
-    interpreter, errors = opened(path, device), []
-
-    def invoke() -> None:
-        try:
-            interpreter.invoke()
-        except RuntimeError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=invoke)
-    thread.start()
-    while not device.inferences:
-        thread.join(0.001)
-    assert thread.is_alive()
-    device.reset()
-    thread.join(60)
-    assert "was reset" in str(errors[0])
-    interpreter.invoke()
-
-
-def test_slow_link_and_heat(save: Save) -> None:
-    device = VirtualEdgeTpu(latency=0.001, real_time=False, faults=Faults(link_slowdown=4, temperature_c=95))
-    opened(save(compiled(branched(), [0])), device).invoke()
-    assert device.clock_mhz == 62.5
-    assert device.modelled_s == pytest.approx(0.001 * 8 * 4)
-
-
-def test_faults_from_the_environment(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "pci:2,usb:2")
-    monkeypatch.setenv(FAULTS, "usb:1=hot@90; pci=slow@2,stall@3:0.5;virtual:pci:1=error@7")
-    assert [getattr(device, "faults") for device in edge_tpus()] == [  # noqa: B009 - real devices have none
-        Faults(link_slowdown=2, stall_at=3, stall_s=0.5),
-        Faults(error_at=7),
-        NO_FAULTS,
-        Faults(temperature_c=90),
-    ]
-    monkeypatch.setenv(FAULTS, "pci:0=disconnect@1")
-    device_named("pci:0").inferences = 0  # type: ignore[misc]
-    interpreter = make_interpreter(save(compiled(branched(), [0])), "pci:0")
-    interpreter.allocate_tensors()
-    with pytest.raises(RuntimeError, match="disconnected"):
-        interpreter.invoke()
-    assert [device["path"] for device in list_edge_tpus()] == ["virtual:pci:1", "virtual:usb:0", "virtual:usb:1"]
-    monkeypatch.delenv(FAULTS)
-    edge_tpus()
-    for device in edge_tpus():
-        assert isinstance(device, VirtualEdgeTpu)
-    from atoll.device.inventory import virtual_edge_tpus
-
-    for each in virtual_edge_tpus("pci:2,usb:2"):
-        each.reset()
-        assert each.faults is NO_FAULTS
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["explode", "error", "error@", "error@0", "error@1.5", "slow@0.5", "stall@1:x", "error@1:2", "hot@", "usb:9=hot@9"],
-)
-def test_faults_that_make_no_sense(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv(VARIABLE, "pci:2,usb:2")
-    monkeypatch.setenv(FAULTS, text)
-    with pytest.raises(UsageError):
-        edge_tpus()
-
-
-@given(st.text())
-def test_no_text_breaks_the_fault_parser(text: str) -> None:
-    with contextlib.suppress(AtollError):
-        assert all(isinstance(faults, Faults) for faults in parse_faults(text).values())
-
-
 # -- Real time ---------------------------------------------------------------------------------------------------------
 
 
@@ -343,80 +217,3 @@ def test_a_timing_model_that_lost_its_mind(save: Save, seconds: float) -> None:
     interpreter = opened(save(compiled(branched(), [0])), VirtualEdgeTpu(latency=lambda _: seconds))
     with pytest.raises(RuntimeError, match="not possible"):
         interpreter.invoke()
-
-
-# -- Vendor-compiled files with their original -------------------------------------------------------------------------
-
-
-def test_original_of_a_vendor_compiled_file(save: Save) -> None:
-    model = branched()
-    path, original = save(vendor_compiled(model, [0, 1, 2])), save(model)
-    with pytest.raises(DeviceError, match="no 'cpu' signature") as caught:
-        make_interpreter(path, VirtualEdgeTpu())
-    assert "--original" in caught.value.hint
-    oracle = plain_interpreter(model)
-    interpreter = make_interpreter(path, VirtualEdgeTpu(), original=original)
-    interpreter.allocate_tensors()
-    values = random_input(oracle, np.random.default_rng(3))
-    assert_equal(run(interpreter, values), run(oracle, values))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"shape": (1, 4, 4, 8)}, r"'sum' differs in its shape: \[1, 8, 8, 4\], there \[1, 4, 4, 8\]"),
-        ({"quantization": None}, r"'sum' differs in its quantisation: scale .* zero point \[3\], there none"),
-        ({"name": "other"}, "'sum'"),
-    ],
-)
-def test_original_that_is_another_model(save: Save, changes: dict[str, object], message: str) -> None:
-    model = branched()
-    path, other = save(vendor_compiled(model, [0, 1, 2])), save(rename(model, 0, "sum", **changes))
-    with pytest.raises(DeviceError, match=message):
-        make_interpreter(path, VirtualEdgeTpu(), original=other)
-
-
-def test_original_with_other_weights_on_the_cpu(save: Save) -> None:
-    model = branched()
-    other = branched()
-    weights = next(t for t in other.main.tensors if t.name == "conv_3/weights")
-    buffer = replace(weights.buffer, data=(weights.buffer.data ^ 1)) if weights.buffer else None
-    path = save(vendor_compiled(model, [0, 1, 2]))
-    with pytest.raises(DeviceError, match="'conv_3/weights' has other values"):
-        make_interpreter(path, VirtualEdgeTpu(), original=save(rename(other, 0, "conv_3/weights", buffer=buffer)))
-
-
-def test_original_that_is_compiled_itself(save: Save) -> None:
-    path = save(vendor_compiled(branched(), [0]))
-    with pytest.raises(DeviceError, match="is compiled itself"):
-        make_interpreter(path, VirtualEdgeTpu(), original=path)
-
-
-def vendor_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Files of the vendor's compilers 16 and 2.x with what they were made from."""
-    compiled_files = [*(folder / "v16").glob("*_edgetpu.tflite"), *(folder / "v2").glob("*_edgetpu.tflite")]
-    pairs = []
-    for path in sorted(compiled_files):
-        home = folder / ("uncompiled" if path.parent.name == "v16" else "v2")
-        pairs.append((path, home / path.name.replace("_edgetpu", "")))
-    return pairs
-
-
-def test_real_vendor_files_run_from_their_originals(shared: Path) -> None:
-    """Every pair of ../shared, bit for bit."""
-    pairs = vendor_pairs(shared / "data/models")
-    assert len(pairs) >= 10
-    for path, original in pairs:
-        interpreter = make_interpreter(path, VirtualEdgeTpu(), original=original)
-        interpreter.allocate_tensors()
-        oracle = plain_interpreter(read_model(original))
-        values = random_input(oracle, np.random.default_rng(1))
-        assert_equal(run(interpreter, values), run(oracle, values))
-
-
-def test_real_vendor_files_with_the_original_of_another(shared: Path) -> None:
-    pairs = [pair for pair in vendor_pairs(shared / "data/models") if pair[0].parent.name == "v2"]
-    for (path, own), (_, other) in ((a, b) for a in pairs for b in pairs):
-        if own != other:
-            with pytest.raises(DeviceError, match=r"'.*'"):  # a tensor is named
-                make_interpreter(path, VirtualEdgeTpu(), original=other)

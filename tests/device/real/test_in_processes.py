@@ -73,7 +73,7 @@ def test_a_fault_of_the_device_has_its_name(save: Save) -> None:
 def test_leases_belong_to_the_processes(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(inventory.VARIABLE, "pci:1")
     path = save(compiled(branched(), range(len(branched().main.operators))))
-    opener = partial(make_interpreter, path, "pci:0", timeout=0)
+    opener = partial(make_interpreter, path, "pci:0", wait=0)
     with lease(1, devices=["pci:0"]), pytest.raises(DeviceBusyError):
         Pipeline([opener], processes=1)
     with Pipeline([opener], processes=1) as pipeline:
