@@ -43,7 +43,7 @@ class RunSettings:
     devices: tuple[str, ...] = ()
     """Which may be used (``usb``, ``pci:1``, a path); empty: all, real ones first."""
     wait: float | None = None
-    """Seconds to wait for busy devices; None: for ever."""
+    """Seconds to wait for busy devices; None: as :func:`atoll.lease` does."""
     hosts: Mapping[str, Target] = field(default_factory=dict)
     """By bus of a virtual device, the host whose latencies it models."""
     real_time: bool = False
