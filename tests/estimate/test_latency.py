@@ -13,7 +13,7 @@ from atoll import toolchain
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device.virtual.virtual_device import Invocation
 from atoll.estimate import timing_of
-from atoll.estimate.latency import latency_function, modelled_latency
+from atoll.estimate.latency import latency_function
 from atoll.estimate.workload import Workload, workload
 from atoll.hardware.host import profile
 from builders import chain
@@ -28,38 +28,40 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def at(source: Path | Workload, clock_mhz: float = 500.0, loaded_bytes: int = 0, slowdown: float = 1.0) -> float:
+    """Seconds of an invocation."""
+    return latency_function(source, USB2)(Invocation("m", "usb2", loaded_bytes, clock_mhz, slowdown))
+
+
 def test_seconds_of_an_inference_without_the_cpu(file: Path) -> None:
     work = workload(file)
     timing = timing_of(work.demand, USB2)
-    assert modelled_latency(file, USB2) == pytest.approx(timing.total_ms / 1e3)
+    assert at(file) == pytest.approx(timing.total_ms / 1e3)
     part = replace(work, regions=((0, 1),))
     timing = timing_of(part.demand, USB2)
     assert timing.cpu_ms > 0
-    assert modelled_latency(part, USB2) == pytest.approx((timing.total_ms - timing.cpu_ms) / 1e3)
+    assert at(part) == pytest.approx((timing.total_ms - timing.cpu_ms) / 1e3)
 
 
 def test_a_slower_clock_takes_longer(file: Path) -> None:
-    slow = modelled_latency(file, USB2, clock_mhz=62.5)
-    assert slow > modelled_latency(file, USB2)
-    assert latency_function(file, USB2)(Invocation("m", "usb2", 0, 62.5)) == slow
+    timing = timing_of(workload(file).demand, USB2, clock_mhz=62.5)
+    slow = at(file, clock_mhz=62.5)
+    assert slow == pytest.approx(timing.total_ms / 1e3)
+    assert slow > at(file)
 
 
 def test_loading_and_a_slow_link_cost_what_the_bus_says(file: Path) -> None:
-    seconds = latency_function(file, USB2)
-    plain = seconds(Invocation("m", "usb2", 0, 500.0))
-    assert plain == modelled_latency(file, USB2)
-    loaded = seconds(Invocation("m", "usb2", 10**6, 500.0))
+    plain, loaded = at(file), at(file, loaded_bytes=10**6)
     assert (loaded - plain) * 1e3 == pytest.approx(USB2.bus.load_fixed_ms + 1e3 / USB2.bus.load_mb_s)
     timing = timing_of(workload(file).demand, USB2)
     crossing = sum(r.input_ms + r.instructions_ms + r.output_ms for r in timing.regions)
-    slow = seconds(Invocation("m", "usb2", 0, 500.0, link_slowdown=3.0))
-    assert (slow - plain) * 1e3 == pytest.approx(2 * crossing)
+    assert (at(file, slowdown=3.0) - plain) * 1e3 == pytest.approx(2 * crossing)
 
 
 def test_invocations_of_several_regions_add_up(file: Path) -> None:
     work: Workload = replace(workload(file), regions=((0, 1), (3,)))
-    one = latency_function(work, USB2)(Invocation("m", "usb2", 0, 500.0))
-    assert 2 * one == pytest.approx(modelled_latency(work, USB2))
+    timing = timing_of(work.demand, USB2)
+    assert 2 * at(work) == pytest.approx((timing.total_ms - timing.cpu_ms) / 1e3)
 
 
 def test_a_real_time_device_takes_the_modelled_time(file: Path) -> None:
@@ -74,5 +76,5 @@ def test_a_real_time_device_takes_the_modelled_time(file: Path) -> None:
     begin = time.perf_counter()
     interpreter.invoke()
     taken = time.perf_counter() - begin
-    assert device.modelled_s == modelled_latency(file, USB2) <= taken
+    assert device.modelled_s == at(file) <= taken
     assert first - device.modelled_s > USB2.bus.load_fixed_ms / 1e3  # the parameters were loaded

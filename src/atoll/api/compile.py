@@ -10,8 +10,9 @@ from typing import Literal
 
 from atoll.api.compile_job import Compilation, CompileJob, cut
 from atoll.compiler.choosing import Codegen, choose_compiler
+from atoll.compiler.emit import NAME
 from atoll.compiler.interface import SECONDS, Attempt, CompiledFiles, CompileOptions, Compiler
-from atoll.compiler.own_compiler import NAME, OwnCompiler
+from atoll.compiler.own_compiler import OwnCompiler
 from atoll.errors import UsageError
 from atoll.files import write_file
 from atoll.hardware.generations import DEFAULT

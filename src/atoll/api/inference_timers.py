@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from atoll.device import EdgeTpu, VirtualEdgeTpu
-from atoll.device.timed_run import timed_run
+from atoll.device.timed_run import Inferences, timed_run
 from atoll.device.watch import SILENCE_S
 from atoll.estimate import pipeline_timing, timing_of
 from atoll.estimate.workload import Workload, workload
@@ -21,9 +21,8 @@ from atoll.version import __version__
 
 WARM = 2
 """Inferences before those that count: the first one loads the parameters."""
-COUNTED = (10, 100)
-"""At least and at most so many inferences count, by their median; from the least on they end after ``SECONDS``."""
-SECONDS = 1.0
+TIMED = Inferences(WARM + 10, WARM + 100, seconds=1.0)
+"""The others count, by their median."""
 
 
 class InferenceTimer(Protocol):
@@ -123,11 +122,8 @@ class DeviceTimer:
     def seconds(self, compiled: Path, source: Path) -> float:
         """The median of one inference."""
         original = source if isinstance(self.device, VirtualEdgeTpu) else None
-        least, most = COUNTED
-        spans = timed_run(
-            compiled, self.device, WARM + least,
-            most=WARM + most, seconds=SECONDS, original=original, silence_s=self.silence_s,
-        )  # fmt: skip
+        with self.device.configured(real_time=True):
+            spans = timed_run(compiled, self.device, TIMED, original=original, silence_s=self.silence_s)
         return statistics.median(end - begin for begin, end in spans[WARM:]) / 1e9
 
 

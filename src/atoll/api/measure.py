@@ -8,7 +8,7 @@ from pathlib import Path
 from atoll.api.workloads import compiled_file, workloads_of
 from atoll.device import EdgeTpu, lease
 from atoll.device.choice import choose_devices
-from atoll.device.timed_run import Spans, timed_run
+from atoll.device.timed_run import Inferences, Spans, timed_run
 from atoll.device.virtual.virtual_device import CLOCKS_MHZ
 from atoll.errors import DeviceError, UsageError
 from atoll.estimate import timing_of
@@ -106,10 +106,8 @@ def run_on(
     """One inference and then ``inferences`` of a model, compiled if it is not; a virtual device takes the time that
     ``work`` takes on ``host``."""
     latency = latency_function(work, host) if work is not None else None
-    with compiled_file(model) as file:
-        return timed_run(
-            file, device, inferences + 1, original=original, clock=clock, latency=latency, on_progress=on_progress
-        )
+    with compiled_file(model) as file, device.configured(clock=clock, latency=latency, real_time=True):
+        return timed_run(file, device, Inferences(inferences + 1), original=original, on_progress=on_progress)
 
 
 def measured_report(

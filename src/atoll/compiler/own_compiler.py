@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atoll.compiler.emit import (
+    NAME,
     Compiled,
     CompiledSegment,
     caching_token,
@@ -33,9 +34,6 @@ from atoll.support import Support, operator_support, require_compilable
 from atoll.support.operators import Status
 from atoll.support.regions import Regions, choose_regions
 from atoll.version import __version__
-
-NAME = f"atoll {__version__}"
-"""What our packages name as their compiler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +226,7 @@ def _emit(model: Model, regions: Regions, memory: ModelPlan, job: _Job) -> Model
             cached, streamed = parameter_blobs(graph, *where)
             beside = b"" if job.options.cpu_graph else region_skeleton(model, *where)
             package = write_package(
-                region_package(
-                    graph, step.operators, job.token, regions.runtime, NAME, cached.data, streamed.data, beside
-                )
+                region_package(graph, step.operators, job.token, regions.runtime, cached.data, streamed.data, beside)
             )
         steps.append((step.operators, package))
     return with_custom_operators(model, steps, job.options.cpu_graph)

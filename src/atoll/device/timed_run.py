@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.interpreter import make_interpreter
 from atoll.device.real.real_device import RealEdgeTpu, why_not
-from atoll.device.virtual.virtual_device import Invocation
 from atoll.device.watch import SILENCE_S, watched
 from atoll.errors import AtollError, DeviceLostError, InvalidModelError
 from atoll.model.graph import Model
@@ -23,16 +23,28 @@ Spans: TypeAlias = list[tuple[int, int]]
 """When each inference began and ended, in ns of ``time.perf_counter_ns``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Inferences:
+    """How many to run."""
+
+    least: int
+    """At least so many; the first one loads the parameters."""
+    most: int = 0
+    """Up to so many, as long as ``seconds`` are not over."""
+    seconds: float = 0.0
+    """When to stop, once there were ``least``."""
+
+    def go_on(self, done: int, seconds: float) -> bool:
+        """Whether one more is to be run after so many and so long."""
+        return done < self.least or (done < self.most and seconds < self.seconds)
+
+
 def timed_run(
     file: Path,
     device: EdgeTpu,
-    inferences: int,
+    inferences: Inferences,
     *,
-    most: int | None = None,
-    seconds: float = 0.0,
     original: str | Path | Model | None = None,
-    clock: str | None = None,
-    latency: Callable[[Invocation], float] | None = None,
     silence_s: float = SILENCE_S,
     on_progress: OnProgress = ignore,
 ) -> Spans:
@@ -40,14 +52,11 @@ def timed_run(
 
     Args:
         file: The compiled file.
-        device: Where it runs; whoever calls has leased it.
-        inferences: At least so many; the first one loads the parameters.
-        most: Up to so many, as long as ``seconds`` are not over; None: ``inferences``.
-        seconds: When to stop, once there were ``inferences``.
+        device: Where it runs; whoever calls has leased it, and set its clock.
+        inferences: How many.
         original: The uncompiled model of a vendor-compiled file, for a virtual device.
-        clock: ``max``, ``standard`` or ``reduced``; None: as the device is set.
-        latency: Seconds that an inference takes on a virtual device, which has no speed of its own.
         silence_s: A device of which no inference ends for so many seconds is given up.
+        on_progress: Told how many inferences are done.
 
     Raises:
         UnsupportedModelError: an input has a type for which there are no random values.
@@ -59,29 +68,22 @@ def timed_run(
     def work(tick: Callable[[], None]) -> None:
         begin = time.perf_counter()
         with contextlib.closing(TimedInterpreter(file, device, original=original)) as interpreter:
-            while len(spans) < inferences or (len(spans) < (most or 0) and time.perf_counter() - begin < seconds):
+            while inferences.go_on(len(spans), time.perf_counter() - begin):
                 spans.append(interpreter.invoke())
                 tick()
-                on_progress(f"{file.name} on {device.path}", len(spans), inferences)
+                on_progress(f"{file.name} on {device.path}", len(spans), inferences.least)
 
-    with device.configured(clock=clock, latency=latency, real_time=True):
-        try:
-            watched(device, work, silence_s)
-        except RuntimeError as error:
-            raise _explained(file, device, error) from error
+    try:
+        watched(device, work, silence_s)
+    except RuntimeError as error:
+        raise _explained(file, device, error) from error
     return spans
 
 
 class TimedInterpreter:
     """An interpreter on a device with random inputs, which says when each inference began and ended."""
 
-    def __init__(
-        self,
-        file: Path,
-        device: EdgeTpu,
-        *,
-        original: str | Path | Model | None = None,
-    ) -> None:
+    def __init__(self, file: Path, device: EdgeTpu, *, original: str | Path | Model | None = None) -> None:
         """Raises as :func:`atoll.make_interpreter`, and as :func:`random_inputs`."""
         values = next(random_inputs(load(file).main)).values()
         self.interpreter = make_interpreter(file, device, original=original)

@@ -7,22 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from atoll.device.virtual.virtual_device import Invocation
-from atoll.estimate import MAX_CLOCK_MHZ, timing_of
+from atoll.estimate import timing_of
 from atoll.estimate.workload import WorkloadSource, workload
 from atoll.hardware.host import Target
 from atoll.model.load import ModelLike
-
-
-def modelled_latency(
-    source: WorkloadSource, target: Target, *, clock_mhz: float = MAX_CLOCK_MHZ, original: ModelLike | None = None
-) -> float:
-    """Seconds that one inference keeps the Edge TPU and its bus busy, the parameters being cached.
-
-    Operators of the CPU are left out: whoever waits for this time runs them. Raises as :func:`workload`.
-    """
-    work = workload(source, original)
-    timing = timing_of(work.demand, target, clock_mhz=clock_mhz, instruction_bytes=work.instruction_bytes)
-    return (timing.total_ms - timing.cpu_ms) / 1e3
 
 
 def latency_function(
@@ -30,7 +18,8 @@ def latency_function(
 ) -> Callable[[Invocation], float]:
     """What ``VirtualEdgeTpu.latency`` takes: seconds of an invocation by the clock, load and link that it meets.
 
-    Of a file with several regions each invocation takes the mean of them. Raises as :func:`workload`.
+    Operators of the CPU are left out: whoever waits for this time runs them. Of a file with several regions each
+    invocation takes the mean of them. Raises as :func:`workload`.
     """
     work = workload(source, original)
     wanted = work.demand

@@ -22,10 +22,12 @@ class Chip:
 
     @property
     def tiles(self) -> int:
+        """How many there are."""
         return self.tile_rows * self.tile_columns
 
     @property
     def row_bytes(self) -> int:
+        """Of wide memory: four bytes for each lane."""
         return 4 * self.lanes
 
     @property

@@ -59,10 +59,6 @@ class Generation:
     reserve: Reserve
     pads_channels_by_convolution: bool
     """A PAD of channels becomes a 1×1 identity convolution with parameters of its own."""
-    prints_available: bool
-    """Reports "memory available" before "used" instead of "remaining" after it."""
-    estimates_cycles: bool
-    """Fills in ``estimated_cycles``."""
 
 
 _RESERVE_2 = Reserve(floor=3, constant=-363, slope=158)
@@ -79,8 +75,6 @@ _BEFORE_16 = Generation(
     dense_placement=DensePlacement.FIXED,
     reserve=_RESERVE_16,
     pads_channels_by_convolution=False,
-    prints_available=False,
-    estimates_cycles=True,
 )
 _2_1 = replace(
     _BEFORE_16,
@@ -95,7 +89,6 @@ _2_0 = replace(
     version="2.0.291256449",
     default_runtime=12,
     softmax_table=SoftmaxTable.NONE,
-    prints_available=True,
 )
 
 GENERATIONS: tuple[Generation, ...] = (
@@ -113,7 +106,6 @@ GENERATIONS: tuple[Generation, ...] = (
         softmax_table=SoftmaxTable.ALL,
         cache_pool=CachePool.SHARED,
         dense_placement=DensePlacement.MOVABLE,
-        estimates_cycles=False,
     ),
 )
 

@@ -38,7 +38,7 @@ def _number(minimum: float = 0.0, above: bool = False, maximum: float = 1e9) -> 
 
 @dataclass(frozen=True, slots=True)
 class ChipRates:
-    """How long the chip's units take; ideal cycles are those of :class:`atoll.estimate.Work`."""
+    """How long the chip's units take; ideal cycles are those of :class:`atoll.estimate.operator_work.OperatorWork`."""
 
     matrix_overhead: float = _number(1)
     """Cycles per ideal cycle of convolutions and dense layers."""

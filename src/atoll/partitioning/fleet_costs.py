@@ -17,7 +17,7 @@ CPU_CORES = "Each Edge TPU, copies and replicas too, is taken to have a CPU core
 
 
 class FleetCosts:
-    """:class:`SegmentCosts` by kind of device; the kinds are those of a :class:`atoll.partitioning.Fleet`.
+    """:class:`SegmentCosts` by kind of device; the kinds are those of a :class:`atoll.partitioning.search.fleet.Fleet`.
 
     Each kind has the numbers of its own target, as if the devices of the others hung on another computer; the host's
     serial work is that of all stages together. Pipelines over two kinds were never compared with measurements.

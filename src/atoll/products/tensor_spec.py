@@ -31,6 +31,7 @@ class TensorSpec:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of a value."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __str__(self) -> str:

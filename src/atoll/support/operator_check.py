@@ -21,6 +21,7 @@ class Verdict:
 
     @property
     def supported(self) -> bool:
+        """Whether it can be mapped."""
         return not self.findings
 
     @property
@@ -37,6 +38,7 @@ class Support:
     min_runtime: int
 
     def supported(self, index: int) -> bool:
+        """Whether an operator can be mapped."""
         return self.verdicts[index].supported
 
     @property

@@ -80,6 +80,7 @@ class Site:
         return tensor.array
 
     def option(self, name: str, default: Any) -> Any:
+        """An option of the operator; ``default`` where the file does not have it."""
         return self.operator.options.get(name, default)
 
     def integers(self, position: int) -> npt.NDArray[np.integer[Any]] | None:
@@ -136,6 +137,7 @@ class Limit:
     """Whether the vendor's table names it; the others are fitted to what the vendor's compiler does."""
 
     def applies(self, runtime: int) -> bool:
+        """Whether it is in force for a runtime version."""
         return self.since <= runtime <= self.until
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -105,41 +107,61 @@ def _complain(message: str, hint: str) -> None:
         click.echo(hint, err=True)
 
 
-def _run(
-    models: tuple[str, ...],
-    show_help: bool,
-    show_version: bool,
-    directory: str,
-    show_operations: bool,
-    min_runtime: int | None,
-    stop_at: str,
-    segments: int | None,
-    all_regions: bool,
-    search: bool,
-    step: int,
-    timeout: int,
-) -> int:
+@dataclass(frozen=True)
+class _Options:
+    """What the user gave."""
+
+    models: tuple[str, ...]
+    directory: str
+    show_operations: bool
+    min_runtime: int | None
+    stop_at: str
+    segments: int | None
+    all_regions: bool
+    search: bool
+    step: int
+    timeout: int
+
+    def require_compatible(self) -> None:
+        several = len(self.models) > 1
+        pairs = (
+            (self.stop_at and self.segments, "--intermediate_tensors", "--num_segments"),
+            (self.segments and several, "--num_segments", "several models"),
+            (self.search and several, "--search_delegate", "several models"),
+            (self.search and self.stop_at, "--search_delegate", "--intermediate_tensors"),
+        )
+        for clash, one, other in pairs:
+            if clash:
+                raise UsageError(f"{one} cannot be used with {other}", "Leave one of the two out.")
+
+
+def _run(show_help: bool, show_version: bool, **given: Any) -> int:
     if show_help or show_version:
         click.echo(HELP if show_help else vendor.VERSION, nl=not show_help)
         return 0
-    if not models:
+    options = _Options(**given)
+    if not options.models:
         click.echo(HELP, nl=False)
         raise UsageError("no model is given", "Name one or more .tflite files.")
-    _require_compatible(models, stop_at, segments, search)
+    options.require_compatible()
     click.echo(vendor.VERSION)
+    return _compile(options)
+
+
+def _compile(options: _Options) -> int:
     attempts: list[Attempt] = []
-    transcript = _Transcript(timeout, show_operations, step if search else 0)
+    transcript = _Transcript(options.timeout, options.show_operations, options.step if options.search else 0)
     try:
         report = compile(
-            models,
-            output_dir=directory,
-            segments=segments,
-            min_runtime=min_runtime,
-            all_regions=all_regions,
-            stop_at=stop_at,
-            search=search,
-            search_step=step,
-            timeout=timeout,
+            options.models,
+            output_dir=options.directory,
+            segments=options.segments,
+            min_runtime=options.min_runtime,
+            all_regions=options.all_regions,
+            stop_at=options.stop_at,
+            search=options.search,
+            search_step=options.step,
+            timeout=options.timeout,
             codegen="virtual",
             on_attempt=attempts.append,
         )
@@ -148,24 +170,12 @@ def _run(
     except AtollError as error:
         click.echo("\n".join(transcript.failed(attempts, error)))
         raise
-    groups = [[file] for file in report.files] if len(models) == 1 else [list(report.files)]
+    groups = [[file] for file in report.files] if len(options.models) == 1 else [list(report.files)]
     for number, group in enumerate(groups):
         own = [attempt for attempt in attempts if attempt.segment == number]
-        blocks = [file.block(directory) for file in group]
+        blocks = [file.block(options.directory) for file in group]
         click.echo("\n".join(transcript.succeeded(own, blocks, max(file.milliseconds for file in group))))
     return 0
-
-
-def _require_compatible(models: Sequence[str], stop_at: str, segments: int | None, search: bool) -> None:
-    pairs = (
-        (bool(stop_at and segments), "--intermediate_tensors", "--num_segments"),
-        (bool(segments and len(models) > 1), "--num_segments", "several models"),
-        (bool(search and len(models) > 1), "--search_delegate", "several models"),
-        (bool(search and stop_at), "--search_delegate", "--intermediate_tensors"),
-    )
-    for clash, one, other in pairs:
-        if clash:
-            raise UsageError(f"{one} cannot be used with {other}", "Leave one of the two out.")
 
 
 class _Transcript:

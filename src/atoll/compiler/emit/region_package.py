@@ -16,6 +16,10 @@ from atoll.compiler.package_format import (
 from atoll.compiler.package_format.package import Bytes
 from atoll.model.graph import DType, Graph, Tensor
 from atoll.model.subgraph import boundary
+from atoll.version import __version__
+
+NAME = f"atoll {__version__}"
+"""What our packages name as their compiler."""
 
 _LAYER_TYPES = {
     DType.UINT8: (LayerType.FIXED_POINT8, 0),
@@ -32,10 +36,9 @@ def region_package(
     region: tuple[int, ...],
     token: int,
     runtime: int,
-    compiler: str,
-    cached: Bytes = b"",
-    streamed: Bytes = b"",
-    serialized_model: Bytes = b"",
+    cached: Bytes,
+    streamed: Bytes,
+    serialized_model: Bytes,
 ) -> Package:
     """Describe a region: its input and output layers, the caching token, the oldest runtime that may run it.
 
@@ -55,7 +58,7 @@ def region_package(
     )
     # The vendor names the caching executable "Unknown".
     caching = Executable(kind=ExecutableKind.PARAMETER_CACHING, name="Unknown", token=token, parameters=cached)
-    return Package(min_runtime_version=runtime, executables=(execution, caching), compiler_version=compiler)
+    return Package(min_runtime_version=runtime, executables=(execution, caching), compiler_version=NAME)
 
 
 def _layer(tensor: Tensor, is_output: bool) -> BoundaryLayer:

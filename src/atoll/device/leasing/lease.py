@@ -24,7 +24,8 @@ from atoll.products.progress import OnMessage, ignore
 class Closeable(Protocol):
     """An interpreter that can be made to let its device go."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the device back."""
 
 
 class _Hold:
@@ -206,12 +207,6 @@ def reserve(candidates: Sequence[EdgeTpu], wait: float | None = None) -> Reserva
                     return _join(directory, device, hold)
         own = []  # all were freed meanwhile by another thread
         idle = ordered
-
-
-def is_leased_here(device: EdgeTpu) -> bool:
-    """Whether this process has the device, by a lease or by an interpreter."""
-    with _guard:
-        return (str(lease_directory()), device.path) in _holds
 
 
 def holders(devices: Sequence[EdgeTpu]) -> dict[str, Holder]:

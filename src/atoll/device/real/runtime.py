@@ -67,12 +67,6 @@ class RuntimeLibrary:
         match = re.search(r"RuntimeVersion\(([0-9]{1,6})\)", self.version)
         return int(match[1]) if match else None
 
-    @property
-    def build_label(self) -> str:
-        """What stands in BuildLabel(...)."""
-        match = re.search(r"BuildLabel\((.*?)\)", self.version)
-        return match[1] if match else self.version
-
     def load(self) -> ctypes.CDLL:
         """The library in this process."""
         return _load(self.path)
@@ -92,6 +86,7 @@ class RuntimeLibrary:
         return probe.create_delegate(self.load(), kind, path, dict(options))
 
     def free_delegate(self, address: int) -> None:
+        """Give back what :meth:`create_delegate` made, and its device with it."""
         self.load().edgetpu_free_delegate(address)
 
 

@@ -190,11 +190,6 @@ def usable_address(array: npt.NDArray[Any]) -> int:
     return 0 if address % ALIGNMENT else address
 
 
-def tensor_in(context: int, index: int) -> TfLiteTensor:
-    """A tensor of the graph behind the context at that address: a view into the runtime's memory."""
-    return tensor(TfLiteContext.from_address(context).tensors or 0, index)
-
-
 def execution_plan(address: int) -> tuple[int, ...]:
     """Indices of the nodes of the graph behind the context at ``address``, in execution order."""
     plan = ctypes.c_void_p()

@@ -21,14 +21,17 @@ class BBox(NamedTuple):
 
     @property
     def width(self) -> Any:
+        """Along x."""
         return self.xmax - self.xmin
 
     @property
     def height(self) -> Any:
+        """Along y."""
         return self.ymax - self.ymin
 
     @property
     def area(self) -> Any:
+        """Width times height."""
         return self.width * self.height
 
     @property
@@ -37,9 +40,11 @@ class BBox(NamedTuple):
         return bool(self.width >= 0 and self.height >= 0)
 
     def scale(self, sx: float, sy: float) -> BBox:
+        """Each x times ``sx``, each y times ``sy``."""
         return BBox(self.xmin * sx, self.ymin * sy, self.xmax * sx, self.ymax * sy)
 
     def translate(self, dx: float, dy: float) -> BBox:
+        """Moved by ``dx`` and ``dy``."""
         return BBox(self.xmin + dx, self.ymin + dy, self.xmax + dx, self.ymax + dy)
 
     def map(self, f: Callable[[Any], Any]) -> BBox:
