@@ -25,7 +25,7 @@ from atoll.model.tflite import read_model, write_model
 from atoll.toolchain import compile_model
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "learn"))
+sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
 from extractors import extractor, on_cpu  # noqa: E402
 from pictures import pictures  # noqa: E402
 

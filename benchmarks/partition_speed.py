@@ -92,7 +92,7 @@ def _cell(net: Network, name: str, before: FloatLayer, last: FloatLayer, filters
 
 
 def chains(quick: bool, host: str) -> Iterator[dict[str, Any]]:
-    sys.path.insert(0, str(HERE.parent / "tests" / "partitioning"))
+    sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
     from test_contiguous import spilling_chain
 
     for loose in (0.0, 0.1, 0.3):

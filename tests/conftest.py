@@ -11,6 +11,8 @@ from hypothesis import settings
 from atoll.device import inventory
 from shared_data import SHARED
 
+pytest_plugins = ["command_fixtures", "compiler_fixtures"]
+
 settings.register_profile("atoll", deadline=None, print_blob=True)  # machines differ: no test depends on the clock
 settings.load_profile("atoll")
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from standins import PCI, SOURCE, Standin, System, standin_library
 
 from atoll.device import inventory
 from atoll.device.leasing import directory as leasedir
@@ -15,6 +14,7 @@ from atoll.device.real import library, runtime, sysfs
 from atoll.device.real import real_device as real
 from atoll.model import Model
 from atoll.model.tflite import write_model
+from standins import PCI, SOURCE, Standin, System, standin_library
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from devices import device_named
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import branched, compiled
 
 from atoll.device import VirtualEdgeTpu, list_edge_tpus, make_interpreter
 from atoll.device.choice import choose_devices, on_buses, one_each
 from atoll.device.inventory import VARIABLE
 from atoll.errors import AtollError, DeviceError, UsageError
 from atoll.model import Model
+from devices import device_named
+from small_models import branched, compiled
 
 Save = Callable[[Model], Path]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from graphs import convolutions, uses
 
 from atoll.estimate import PipelineStage, PipelineTiming, pipeline_timing, time_model
 from atoll.hardware.host import profile
+from timing_graphs import convolutions, uses
 
 X86 = profile("x86-pcie")
 

@@ -6,7 +6,6 @@ import itertools
 import json
 
 import pytest
-from branching import graph_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from atoll.errors import EmptyFileError, FileMissingError, PartitionError
 from atoll.model.graph import DType, Graph, Operator, Tensor
 from atoll.partitioning.partition_file import SCHEMA, cut_tensors, operator_names, read_partition, write_partition
 from atoll.products.partition import partition_at, partition_of
+from branching import graph_of
 
 CHAIN = graph_of([[], [0], [1], [2, 0], [3]])
 

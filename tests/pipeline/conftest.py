@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from pipeline_fakes import PATIENCE_S, step
 
 from atoll.pipeline import Pipeline
 from atoll.pipeline.processes import ring
+from pipeline_fakes import PATIENCE_S, step
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_fakes import Fake, chain, expected, frame, step
 
 from atoll.errors import InputDtypeError, InputError, InputShapeError, PipelineClosedError, PipelineError
 from atoll.pipeline import Pipeline
+from pipeline_fakes import Fake, chain, expected, frame, step
 
 
 @pytest.mark.parametrize("stages", [1, 2, 5, 8])

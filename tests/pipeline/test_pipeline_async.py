@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline_fakes import PATIENCE_S, POISON, chain, expected, frame
 
 from atoll.errors import InputShapeError
 from atoll.pipeline import Pipeline, StageError
+from pipeline_fakes import PATIENCE_S, POISON, chain, expected, frame
 
 
 def run(coroutine: Any) -> Any:

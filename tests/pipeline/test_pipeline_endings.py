@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline_fakes import PATIENCE_S, POISON, Fake, chain, expected, frame
 
 from atoll.errors import PipelineClosedError
 from atoll.pipeline import Pipeline, StageError
+from pipeline_fakes import PATIENCE_S, POISON, Fake, chain, expected, frame
 
 
 class Gate:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pipeline_fakes import Tensors, litert
 
 from atoll.pipeline import Pipeline, StageError
+from pipeline_fakes import Tensors, litert
 
 RNG = np.random.default_rng(2)
 PARTS = [("x", "x", "a"), ("a", "z", "b"), ("b", "a", "c"), ("c", "x", "y")]

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline_fakes import PATIENCE_S, POISON, Fake, Tensors, chain, expected, frame, step
-from process_fakes import Before, hangs, nothing, opens_once, outcomes, right, segments, sleeps
 
 from atoll.errors import DeviceError, InputError, PipelineClosedError, PipelineError
 from atoll.pipeline import Pipeline, StageError, TensorSpec, Trace
 from atoll.pipeline.processes.chain import ProcessDiedError
+from pipeline_fakes import PATIENCE_S, POISON, Fake, Tensors, chain, expected, frame, step
+from process_fakes import Before, hangs, nothing, opens_once, outcomes, right, segments, sleeps
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

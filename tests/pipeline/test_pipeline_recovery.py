@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline_fakes import PATIENCE_S, POISON, Fake, Tensors, chain, expected, frame, step
 
 from atoll.errors import PipelineError
 from atoll.pipeline import Pipeline, StageError, StallError
+from pipeline_fakes import PATIENCE_S, POISON, Fake, Tensors, chain, expected, frame, step
 
 STALL_S = 0.05
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline_fakes import PATIENCE_S, POISON, Fake, expected, frame, step
 
 from atoll.errors import PipelineError
 from atoll.pipeline import Pipeline, StageError
 from atoll.pipeline.threads.item import Item
 from atoll.pipeline.threads.merge import Merge
 from atoll.pipeline.threads.queues import Channel
+from pipeline_fakes import PATIENCE_S, POISON, Fake, expected, frame, step
 
 
 @given(order=st.permutations(range(12)))

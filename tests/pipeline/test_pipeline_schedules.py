@@ -8,10 +8,10 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline_fakes import PATIENCE_S, POISON, chain, expected, frame
 
 from atoll.errors import PipelineClosedError
 from atoll.pipeline import Pipeline, StageError
+from pipeline_fakes import PATIENCE_S, POISON, chain, expected, frame
 
 ACTIONS = ["push"] * 6 + ["pop"] * 5 + ["poison", "close", "cancel", "narrow", "widen"]
 SOON = 0.02

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_fakes import chain, expected, frame, litert
 
 from atoll.errors import PipelineError
 from atoll.pipeline import Pipeline, Pool, TensorSpec
 from atoll.pipeline.pool import KEPT_BUFFERS, REUSES
+from pipeline_fakes import chain, expected, frame, litert
 
 SPEC = TensorSpec("t", (2, 6), np.dtype(np.int16))
 reuse = pytest.mark.skipif(not REUSES, reason="without the interpreter lock nothing is used again")

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline_fakes import PATIENCE_S, Fake, expected, frame, step
-from process_fakes import GONE, Before, Dies, hangs, opens_once, outcomes, right, segments, sleeps, slow
 
 from atoll.pipeline import Pipeline, StageError
 from atoll.pipeline.processes.chain import ProcessDiedError
+from pipeline_fakes import PATIENCE_S, Fake, expected, frame, step
+from process_fakes import GONE, Before, Dies, hangs, opens_once, outcomes, right, segments, sleeps, slow
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_fakes import PATIENCE_S
 
 from atoll.pipeline.threads.queues import Channel, ChannelClosed
+from pipeline_fakes import PATIENCE_S
 
 
 @given(

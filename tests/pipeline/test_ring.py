@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline_fakes import PATIENCE_S
 
 from atoll.errors import PipelineError
 from atoll.pipeline import Pool, StageError, TensorSpec
 from atoll.pipeline.processes.ring import Ring, RingSignals, RingSink, RingSource
 from atoll.pipeline.threads.item import Item
 from atoll.pipeline.threads.queues import ChannelClosed
+from pipeline_fakes import PATIENCE_S
 
 SPECS = [
     TensorSpec("a", (2, 3), np.dtype(np.int8)),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_fakes import PATIENCE_S, Fake
 
 from atoll.pipeline import Pipeline
 from atoll.pipeline.monitoring.stats import StageMeter
+from pipeline_fakes import PATIENCE_S, Fake
 
 nanoseconds = st.one_of(st.integers(0, 10_000), st.integers(0, 10**12))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipeline_fakes import Fake
 
 from atoll.errors import PipelineError
 from atoll.pipeline.wiring import wire
 from atoll.products.tensor_spec import TensorSpec
+from pipeline_fakes import Fake
 
 
 def part(inputs: Sequence[str], outputs: Sequence[str], **options: object) -> Fake:

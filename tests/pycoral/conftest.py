@@ -1,8 +1,7 @@
-"""A small model compiled for virtual Edge TPUs, whole and in two segments; and the fake interpreters of tests/run."""
+"""A small model compiled for virtual Edge TPUs, whole and in two segments."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ import pytest
 from atoll import toolchain
 from atoll.model.tflite import read_model, write_model
 from builders import chain
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline_fakes import PATIENCE_S, POISON, Fake, chain, expected, frame, litert, step
 
 from atoll.pycoral.pipeline.pipelined_model_runner import PipelinedModelRunner
+from pipeline_fakes import PATIENCE_S, POISON, Fake, chain, expected, frame, litert, step
 
 
 def runner_of(length: int, before: Any = None) -> PipelinedModelRunner:

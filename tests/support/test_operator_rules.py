@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_graphs import Data, const, one, zeros
 
 from atoll.errors import UsageError
 from atoll.model import Buffer, DType, Graph, Operator, Tensor
 from atoll.support import operator_support
 from atoll.support.operators import GENERAL_RULES, ROWS, RUNTIMES, TABLE, Status, support_table_markdown
+from tiny_graphs import Data, const, one, zeros
 
 IMAGE = Data((1, 8, 8, 4))
 BIAS = const([0] * 4)

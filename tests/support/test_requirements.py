@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tiny_graphs import Data, const, one, zeros
 
 from atoll.errors import AlreadyCompiledError, DynamicShapeError, NotQuantizedError
 from atoll.model import DType, Graph, Model, Operator, Tensor
 from atoll.support import require_compilable, require_quantized, require_static, require_uncompiled
+from tiny_graphs import Data, const, one, zeros
 
 IMAGE = Data((1, 8, 8, 4))
 FLOAT = Data((1, 8, 8, 4), DType.FLOAT32)

@@ -8,7 +8,6 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from verified_plan import verify_plan
 
 from atoll.compiler.memory import (
     LayerKind,
@@ -22,6 +21,7 @@ from atoll.compiler.memory import (
 from atoll.hardware.chip import EDGE_TPU
 from atoll.hardware.generations import GENERATIONS, generation
 from shared_data import DATA
+from verified_plan import verify_plan
 
 KIB = 1024
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from verified_plan import verify_plan
 
 from atoll.compiler.memory import (
     LayerKind,
@@ -23,6 +22,7 @@ from atoll.hardware.generations import Generation, generation
 from atoll.model import CUSTOM_OP
 from atoll.model.tflite import read_model
 from shared_data import DATA
+from verified_plan import verify_plan
 
 MODELS = DATA / "models"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs the vendor's files in ../shared/data")

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from weighted_graphs import activation, layers, one_layer
 
 from atoll.compiler.parameters import layout_of, pack_layer, parameter_size
 from atoll.compiler.parameters.layout import Form, Layout, touching_taps
@@ -15,6 +14,7 @@ from atoll.compiler.parameters.unpack import unpack_layer
 from atoll.errors import CorruptPackageError, UnsupportedModelError
 from atoll.hardware.generations import generation
 from atoll.model import Graph, Operator
+from weighted_graphs import activation, layers, one_layer
 
 
 def up4(value: int) -> int:

@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from weighted_graphs import activation, constant, one_layer
 
 from atoll.compiler.parameters import ParameterSize, parameter_size
 from atoll.hardware.generations import generation
 from atoll.model import DType, Graph, Operator
+from weighted_graphs import activation, constant, one_layer
 
 
 def unary(kind: str, shape: tuple[int, ...], dtype: DType = DType.INT8) -> Graph:

@@ -9,9 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from devices import device_named
-from lease_processes import LIMIT, another_process
-from small_models import branched, compiled
 
 from atoll.device.interpreter import make_interpreter
 from atoll.device.leasing.lease import holders, lease
@@ -20,6 +17,9 @@ from atoll.errors import (
     DeviceError,
 )
 from atoll.model import Model
+from devices import device_named
+from lease_processes import LIMIT, another_process
+from small_models import branched, compiled
 
 Save = Callable[[Model], Path]
 

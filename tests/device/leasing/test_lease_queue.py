@@ -12,10 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from devices import device_named
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lease_processes import LIMIT, another_process
 
 from atoll.device.leasing import directory as leasedir
 from atoll.device.leasing import locks
@@ -26,6 +24,8 @@ from atoll.errors import (
     DeviceBusyError,
 )
 from atoll.model import Model
+from devices import device_named
+from lease_processes import LIMIT, another_process
 
 Save = Callable[[Model], Path]
 

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import branched, compiled, package
-from standins import PCI, USB, Standin
 
 from atoll.cli import cli, invoke
 from atoll.compiler.external.installed import VARIABLE as COMPILER
@@ -26,7 +24,9 @@ from atoll.learning.workers import lease_named, open_workers
 from atoll.model.tflite import write_model
 from atoll.vendor_tools import model_pipelining
 from builders import chain
+from small_models import branched, compiled, package
 from standin_compiler import install
+from standins import PCI, USB, Standin
 
 Atoll = Callable[..., tuple[int, str, str]]
 SECOND = "/dev/apex_1"

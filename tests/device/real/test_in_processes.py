@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_models import assert_equal, branched, compiled, plain_interpreter, random_input, run
-from standins import PCI, Standin
 from test_commands_on_real import SECOND, Atoll, atoll, machine
 
 from atoll.device import VirtualEdgeTpu, inventory, lease, make_interpreter
@@ -22,6 +20,8 @@ from atoll.device.virtual.faults import Faults
 from atoll.errors import DeviceBusyError
 from atoll.model import Model
 from atoll.pipeline import Pipeline, StageError
+from small_models import assert_equal, branched, compiled, plain_interpreter, random_input, run
+from standins import PCI, Standin
 
 __all__ = ["atoll", "machine"]
 Save = Callable[[Model], Path]

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_models import branched, compiled, package
-from standins import PCI, Standin
 
 from atoll.cli import cli, invoke
 from atoll.device import lease
 from atoll.errors import DeviceError, DeviceLostError, RuntimeTooOldError
 from atoll.model import Model
+from small_models import branched, compiled, package
+from standins import PCI, Standin
 
 Save = Callable[[Model], Path]
 

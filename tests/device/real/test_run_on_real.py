@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from standins import PCI, Standin
 from test_commands_on_real import SECOND, Atoll, atoll, machine
 
 from atoll.device import lease
 from atoll.errors import DeviceBusyError, DeviceError
 from atoll.model.tflite import write_model
 from builders import chain
+from standins import PCI, Standin
 
 __all__ = ["atoll", "machine"]
 FILES = [f"out/net_segment_{i}_of_2_edgetpu.tflite" for i in range(2)]

@@ -12,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices import device_named
-from small_models import assert_equal, branched, compiled, package, plain_interpreter, random_input, run
-from standins import PCI, USB, Standin, System, standin_library
 
 from atoll.device import RealEdgeTpu, list_edge_tpus, make_interpreter
 from atoll.device.inventory import VARIABLE, edge_tpus
@@ -37,6 +34,9 @@ from atoll.errors import (
     UsageError,
 )
 from atoll.model import Model
+from devices import device_named
+from small_models import assert_equal, branched, compiled, package, plain_interpreter, random_input, run
+from standins import PCI, USB, Standin, System, standin_library
 
 Save = Callable[[Model], Path]
 

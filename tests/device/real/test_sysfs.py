@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from standins import PCI, USB, Standin, System
 
 from atoll.device.doctor import Check, diagnose
 from atoll.device.inventory import VARIABLE
@@ -14,6 +13,7 @@ from atoll.device.real import sysfs
 from atoll.device.real.library import VARIABLE as LIBRARY
 from atoll.device.real.sysfs import attached_devices
 from atoll.device.survey import survey
+from standins import PCI, USB, Standin, System
 
 
 @pytest.fixture(autouse=True)

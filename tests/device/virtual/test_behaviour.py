@@ -7,16 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from devices import device_named
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import (
-    branched,
-    compiled,
-    opened,
-    package,
-    program,
-)
 
 from atoll.device import Cooling, Invocation, VirtualEdgeTpu, make_interpreter
 from atoll.device.inventory import RUNTIME_VARIABLE, VARIABLE
@@ -26,6 +18,14 @@ from atoll.device.virtual.thermal import Thermometer
 from atoll.errors import DeviceError, RuntimeTooOldError, UsageError
 from atoll.hardware.buses import BUSES
 from atoll.model import Model
+from devices import device_named
+from small_models import (
+    branched,
+    compiled,
+    opened,
+    package,
+    program,
+)
 
 Save = Callable[[Model], Path]
 

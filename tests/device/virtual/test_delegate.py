@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from small_models import branched, chain, custom, quantization
 
 from atoll.device import Delegate, Node
 from atoll.device.virtual import delegate as internals
@@ -23,6 +22,7 @@ from atoll.device.virtual.virtual_device import RESOLVER
 from atoll.errors import DeviceError
 from atoll.model import DType, Graph, Model, Operator, Tensor
 from atoll.model.tflite import model_bytes
+from small_models import branched, chain, custom, quantization
 
 
 class Compute:

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices import device_named
 from hypothesis import given
 from hypothesis import strategies as st
+
+from atoll.device import Faults, VirtualEdgeTpu, list_edge_tpus, make_interpreter
+from atoll.device.inventory import VARIABLE, edge_tpus
+from atoll.device.virtual.faults import NO_FAULTS, parse_faults
+from atoll.device.virtual.faults import VARIABLE as FAULTS
+from atoll.errors import AtollError, DeviceError, DeviceLostError, UsageError
+from atoll.model import Model
+from devices import device_named
 from small_models import (
     assert_equal,
     branched,
@@ -21,13 +28,6 @@ from small_models import (
     random_input,
     run,
 )
-
-from atoll.device import Faults, VirtualEdgeTpu, list_edge_tpus, make_interpreter
-from atoll.device.inventory import VARIABLE, edge_tpus
-from atoll.device.virtual.faults import NO_FAULTS, parse_faults
-from atoll.device.virtual.faults import VARIABLE as FAULTS
-from atoll.errors import AtollError, DeviceError, DeviceLostError, UsageError
-from atoll.model import Model
 
 Save = Callable[[Model], Path]
 

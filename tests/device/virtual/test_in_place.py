@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import assert_equal, branched, compiled, plain_interpreter, random_input, run
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device.aligned_arrays import ALIGNMENT, aligned_empty
@@ -21,6 +20,7 @@ from atoll.errors import DeviceError
 from atoll.model import Model
 from atoll.pipeline import Pipeline
 from atoll.products.tensor_spec import TensorSpec
+from small_models import assert_equal, branched, compiled, plain_interpreter, random_input, run
 
 Save = Callable[[Model], Path]
 Arrays = dict[str, np.ndarray]

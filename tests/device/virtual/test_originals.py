@@ -8,6 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from atoll.device import VirtualEdgeTpu, make_interpreter
+from atoll.errors import DeviceError
+from atoll.model import Model
+from atoll.model.tflite import read_model
 from small_models import (
     assert_equal,
     branched,
@@ -17,11 +22,6 @@ from small_models import (
     run,
     vendor_compiled,
 )
-
-from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.errors import DeviceError
-from atoll.model import Model
-from atoll.model.tflite import read_model
 
 Save = Callable[[Model], Path]
 

@@ -9,6 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+
+from atoll.device import VirtualEdgeTpu, make_interpreter
+from atoll.device.virtual import virtual_device as internals
+from atoll.device.virtual.region import Region
+from atoll.errors import DeviceError
+from atoll.model import DType, Graph, Model, Operator, Tensor
 from small_models import (
     CONV,
     assert_equal,
@@ -22,12 +28,6 @@ from small_models import (
     rename,
     run,
 )
-
-from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.device.virtual import virtual_device as internals
-from atoll.device.virtual.region import Region
-from atoll.errors import DeviceError
-from atoll.model import DType, Graph, Model, Operator, Tensor
 
 Save = Callable[[Model], Path]
 SHAPE = (1, 4, 4, 4)

@@ -15,6 +15,14 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from atoll.device import VirtualEdgeTpu, make_interpreter
+from atoll.device.virtual import delegate as delegate_internals
+from atoll.device.virtual import virtual_device as internals
+from atoll.errors import DeviceError
+from atoll.model import Model
+from atoll.model.tflite import model_bytes, parse_model
+from shared_data import DATA
 from small_models import (
     assert_equal,
     branched,
@@ -27,14 +35,6 @@ from small_models import (
     rename,
     run,
 )
-
-from atoll.device import VirtualEdgeTpu, make_interpreter
-from atoll.device.virtual import delegate as delegate_internals
-from atoll.device.virtual import virtual_device as internals
-from atoll.errors import DeviceError
-from atoll.model import Model
-from atoll.model.tflite import model_bytes, parse_model
-from shared_data import DATA
 
 Save = Callable[[Model], Path]
 

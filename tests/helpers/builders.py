@@ -1,4 +1,4 @@
-"""Small int8 models made of our own ``ir``, for tests that need no real network."""
+"""Small int8 models made of our own graphs, for tests that need no real network."""
 
 from __future__ import annotations
 

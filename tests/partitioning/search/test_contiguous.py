@@ -8,12 +8,12 @@ import random
 from collections import Counter
 from unittest.mock import patch
 
-import exhaustive
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import exhaustive
 from atoll.errors import PartitionError
 from atoll.partitioning.search.bounded_search import best_path
 from atoll.partitioning.search.contiguous import Bound, Cost, neighbours, optimal_cuts

@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from branching import cells, graph_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from atoll.partitioning.search.contiguous import optimal_cuts
 from atoll.partitioning.search.convex import PieceBound, optimal_pieces
 from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.partitioning.search.ideals import all_ideals, blocks_of, orders, prefixes
+from branching import cells, graph_of
 
 MAX_IDEALS = "atoll.partitioning.search.convex.MAX_IDEALS"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 
-from pipeline_fakes import chain, frame
 from rich.console import Console
 
 from atoll.cli.live import LiveView
 from atoll.pipeline import Pipeline
+from pipeline_fakes import chain, frame
 
 
 def test_every_device_the_rate_and_the_progress() -> None:

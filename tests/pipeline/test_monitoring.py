@@ -10,13 +10,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from pipeline_fakes import chain, frame, step
 
 from atoll.errors import OutputError, PipelineError
 from atoll.pipeline import Pipeline, StageStats, Trace
 from atoll.pipeline import switch_interval as interval
 from atoll.pipeline.monitoring.bottleneck import bottleneck
 from atoll.pipeline.monitoring.metrics import MetricsServer, render
+from pipeline_fakes import chain, frame, step
 
 
 def stage(

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pipeline_fakes import PATIENCE_S, Fake, expected, frame, step
 
 from atoll.errors import DeviceError
 from atoll.pipeline import Pipeline, StageError
+from pipeline_fakes import PATIENCE_S, Fake, expected, frame, step
 
 Before = Callable[[np.ndarray], None]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from branching import graph_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.errors import PartitionError
 from atoll.model.graph import Buffer, DType, Graph, Operator, Tensor
 from atoll.partitioning import equal_parameters, legal_cuts, parameter_bytes, partition_at
+from branching import graph_of
 
 
 def chain(sizes: list[int]) -> Graph:

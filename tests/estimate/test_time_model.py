@@ -6,13 +6,13 @@ import sys
 from dataclasses import fields, replace
 
 import pytest
-from graphs import Builder, chain, convolutions, uses, work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atoll.estimate import ChipUnit, ParameterUse, Timing, time_model
 from atoll.hardware.host import Target, profile, profile_names
 from atoll.model.graph import DType, Graph, Operator, Tensor
+from timing_graphs import Builder, chain, convolutions, uses, work
 
 X86 = profile("x86-pcie")
 MIB = 1 << 20

@@ -6,13 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
-from branching import cells, graph_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atoll.partitioning.search import min_cut_bound
 from atoll.partitioning.search.ideals import blocks_of
 from atoll.partitioning.search.min_cut_bound import slowest_piece_at_least
+from branching import cells, graph_of
 
 PRICES = st.sampled_from([0.0, 0.5, 1.0, 3.0, 10.0])
 

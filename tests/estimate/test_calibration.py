@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from graphs import chain, convolutions, uses
 
 from atoll.errors import UsageError
 from atoll.estimate import Demand, demand_of, timing_of
 from atoll.estimate.calibration import FREE, FREE_LOADING, MeasuredDemand, fit_numbers, number_of, with_numbers
 from atoll.hardware.host import dump_target, parse_target, profile
+from timing_graphs import chain, convolutions, uses
 
 START = profile("desktop-usb3")
 TRUE = {
