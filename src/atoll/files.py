@@ -153,7 +153,7 @@ def map_file(path: str | Path) -> memoryview:
 
 
 @contextlib.contextmanager
-def output_directory(path: str | Path, *, again: bool = False) -> Iterator[StagedFiles]:
+def output_directory(path: str | Path, *, again: bool = False) -> Iterator[OutputDirectory]:
     """A set of files that appears in ``path`` completely or not at all.
 
     Files are written into a hidden directory beside their destination and renamed when the block ends without an
@@ -171,7 +171,7 @@ def output_directory(path: str | Path, *, again: bool = False) -> Iterator[Stage
     complete = False
     try:
         with _explained(directory), tempfile.TemporaryDirectory(prefix=".atoll-", dir=directory) as staging:
-            output = StagedFiles(directory, Path(staging), again)
+            output = OutputDirectory(directory, Path(staging), again)
             yield output
             output.publish()
             complete = True
@@ -182,7 +182,7 @@ def output_directory(path: str | Path, *, again: bool = False) -> Iterator[Stage
                     folder.rmdir()
 
 
-class StagedFiles:
+class OutputDirectory:
     """Files on their way into a directory; see :func:`output_directory`."""
 
     def __init__(self, directory: Path, staging: Path, again: bool = False) -> None:

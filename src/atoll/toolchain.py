@@ -83,7 +83,7 @@ def run(
 ) -> RunReport:
     """Run compiled segments on devices of their own, and compare the outputs with those of ``model``, if it is given.
 
-    Raises as :func:`leased`, :func:`run_deployment` and :func:`compare`.
+    Raises as leasing the devices, :func:`atoll.pipeline.run_deployment.run_deployment` and comparing do.
     """
     # Compiling does without LiteRT, which takes longer to import than most models to compile.
     from atoll.pipeline.deployed_devices import leased

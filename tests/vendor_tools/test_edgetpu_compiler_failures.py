@@ -189,13 +189,13 @@ def test_a_child_that_dies_is_an_internal_error(
 def test_a_full_disk_leaves_nothing(
     compiler: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atoll.files import StagedFiles
+    from atoll.files import OutputDirectory
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     write_model(chain(), tmp_path / "net.tflite")
-    monkeypatch.setattr(StagedFiles, "write", full)
+    monkeypatch.setattr(OutputDirectory, "write", full)
     result = compiler("net.tflite", "-o", "new")
     assert result.code == 1
     assert "the disk is full" in result.err

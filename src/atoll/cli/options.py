@@ -33,7 +33,7 @@ class FiniteFloat(click.FloatRange):
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
-class OutputFile(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks
+class WritableFile(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks
     """A file that will be written: that it cannot be is said before any work is done."""
 
     name = "file"
@@ -47,7 +47,7 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # g
         return value
 
 
-class OutputDirectory(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks
+class WritableDirectory(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks
     """A directory that files will be written to, made if it is missing."""
 
     name = "directory"
@@ -67,8 +67,8 @@ POSITIVE = FiniteFloat(0, 10**9, min_open=True)
 SEED = click.IntRange(0)
 INFERENCES = click.IntRange(1, 10**9)
 MODEL = click.Path(readable=False)
-OUTPUT_FILE = OutputFile()
-OUTPUT_DIRECTORY = OutputDirectory()
+OUTPUT_FILE = WritableFile()
+OUTPUT_DIRECTORY = WritableDirectory()
 
 model_argument = click.argument("model", type=MODEL)
 models_argument = click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")

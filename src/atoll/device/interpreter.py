@@ -121,7 +121,7 @@ def make_interpreter(
     """An interpreter for a compiled file, or for a plain one; tensors are not allocated yet.
 
     The device belongs to this process until its last interpreter is gone or closed; other processes do not get it
-    meanwhile. Inside a :func:`lease`, its end closes the interpreter.
+    meanwhile. Inside a :func:`atoll.lease`, its end closes the interpreter.
 
     Args:
         model_path: The file. Without a compiled operator in it no device is used.

@@ -44,7 +44,7 @@ def embedding_of(model: Model) -> Tensor:
 
 
 def with_imprinting_tail(extractor: Model, factor: float = 16.0) -> Model:
-    """Append L2 normalisation and an untrained last layer with one class, as :class:`ImprintingEngine` needs them.
+    """Append L2 normalisation and an untrained last layer with one class, as ``ImprintingEngine`` needs them.
 
     A 4-D embedding gets CONV_2D, MUL, RESHAPE, SOFTMAX, a 2-D one FULLY_CONNECTED, SOFTMAX. ``factor`` is what cosines
     are multiplied with before the softmax: the larger, the surer of itself the classifier.

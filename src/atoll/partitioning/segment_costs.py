@@ -46,7 +46,7 @@ class SegmentCosts:
     """
 
     def __init__(self, graph: Graph, target: Target, memory_limit: MemoryLimit = None) -> None:
-        """A segment beyond ``memory_limit`` costs inf; what counts is :attr:`parameter_bytes`, or with ``fit`` whether
+        """A segment beyond ``memory_limit`` costs inf; what counts is ``parameter_bytes``, or with ``fit`` whether
         layers are streamed that a larger memory would cache."""
         self.graph, self.target, self.memory_limit = graph, target, memory_limit
         self.mapped = {i for region in choose_regions(graph, operator_support(graph)).regions for i in region}

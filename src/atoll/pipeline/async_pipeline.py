@@ -47,11 +47,11 @@ class AsyncPipeline(ABC):
         """Wait for the threads to end."""
 
     async def apush(self, inputs: Inputs, *, copy: bool = True) -> int:
-        """:meth:`Pipeline.push`; waits for room without blocking the event loop."""
+        """:meth:`atoll.Pipeline.push`; waits for room without blocking the event loop."""
         return await _repeated(lambda: self.push(inputs, 0, copy=copy), self._engine.ingress.room_listeners)
 
     async def apop(self) -> dict[str, Array] | None:
-        """:meth:`Pipeline.pop`; waits for the result without blocking the event loop."""
+        """:meth:`atoll.Pipeline.pop`; waits for the result without blocking the event loop."""
         return await _repeated(lambda: self.pop(0), self._engine.egress.item_listeners)
 
     def __aiter__(self) -> AsyncIterator[dict[str, Array]]:

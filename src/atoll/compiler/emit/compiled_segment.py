@@ -57,7 +57,7 @@ class Compiled:
     token: int
 
     def write(self, directory: str | Path) -> tuple[Path, ...]:
-        """Write every file into ``directory``, all of them or none. Raises :class:`OutputError`."""
+        """Write every file into ``directory``, all of them or none. Raises OutputError."""
         with output_directory(directory) as output:
             return tuple(output.write(segment.name, model_bytes(segment.model)) for segment in self.segments)
 

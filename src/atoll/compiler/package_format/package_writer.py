@@ -27,7 +27,7 @@ from atoll.model.flatbuffer_reader import Record
 
 
 def write_package(package: Package) -> bytes:
-    """The ``custom_options`` that carry a package; :func:`read_package` gives it back.
+    """The ``custom_options`` that carry a package; :func:`atoll.compiler.package_format.read_package` gives it back.
 
     Parameters are copied twice: into the package, and with it into the options.
     """

@@ -30,7 +30,7 @@ class LayerConstants:
 
 
 def unpack_layer(blob: Bytes | npt.NDArray[np.uint8], layout: Layout, zero_point: int | None = None) -> LayerConstants:
-    """Undo :func:`pack_layer`. ``blob`` starts with the layer and may be longer.
+    """Undo :func:`atoll.compiler.parameters.pack_layer`. ``blob`` starts with the layer and may be longer.
 
     ``zero_point`` is the weights' zero point in the model, for kernel positions that are not stored in layers
     without a zero-point row (per-tensor quantisation); 0 for int8 and 128 for uint8 unless given.

@@ -62,7 +62,7 @@ def lease(
 
     All of them at once or none, first come first served; they are free again when the block ends, which closes the
     interpreters made on them, or within a second of the death of the process. No other lease, not even of another
-    thread, gets one of them meanwhile; :func:`make_interpreter` in this process may use them.
+    thread, gets one of them meanwhile; :func:`atoll.make_interpreter` in this process may use them.
 
     Args:
         count: How many; None: one, or one for each of ``devices``.
@@ -80,7 +80,7 @@ def lease(
         UsageError: a count, bus, priority or time that makes no sense.
         DeviceError: there are not so many devices of that kind at all.
 
-    Entering the block raises :class:`DeviceBusyError` when the time is over and :class:`LeaseDirectoryError` when
+    Entering the block raises DeviceBusyError when the time is over and LeaseDirectoryError when
     the directory of the locks cannot be used.
     """
     named = listed(devices)

@@ -19,7 +19,7 @@ _LIMIT = 2**31 - 2**20
 
 
 def write_model(model: Model, path: str | Path) -> None:
-    """Write a ``.tflite`` file aside and rename it into place. Raises :class:`OutputError`."""
+    """Write a ``.tflite`` file aside and rename it into place. Raises OutputError."""
     write_file(path, model_bytes(model))
 
 

@@ -5,7 +5,7 @@ ones elsewhere, and the best under optimistic costs. The first is measured until
 expected; then measurements go to the second, until even optimism promises nothing better than the tolerance.
 
 What "proven" means: no way to cut is better by more than the tolerance unless some segment costs less than its
-optimistic cost, which is ``CONFIDENCE`` standard deviations below what :mod:`.gaussian_process` expects of it, and at
+optimistic cost, which is ``CONFIDENCE`` standard deviations below what ``gaussian_process`` expects of it, and at
 least the model's cost divided by the spread; or unless a segment works that contains one that failed.
 """
 

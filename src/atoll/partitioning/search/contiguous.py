@@ -89,7 +89,7 @@ def optimal_cuts(
 ) -> Cutting | None:
     """The best way to cut at some of ``positions`` and to give every segment its devices; None where there is none.
 
-    The cost may be any function: :mod:`.bounded_search` has the argument for exactness. How often it is called depends
+    The cost may be any function: ``bounded_search`` has the argument for exactness. How often it is called depends
     on how near ``bound`` comes to it.
 
     Args:

@@ -2,7 +2,7 @@
 
 Where a graph has branches, a cut need not follow the execution order: what lies before it may be any ideal, a set of
 operators that holds with an operator all it reads from. A pipeline is a chain of ideals, each segment the difference
-of two, so the search of :mod:`.bounded_search` over the family of all ideals is exact. There may be exponentially
+of two, so the search of ``bounded_search`` over the family of all ideals is exact. There may be exponentially
 many; beyond a limit the family holds the prefixes of several execution orders and what lies near the best cuts found,
 and the result comes with a lower bound for all pieces that exist.
 """

@@ -66,7 +66,7 @@ def _escaped(text: str) -> str:
 
 
 class MetricsServer:
-    """Serves ``/metrics`` on 127.0.0.1 until it is closed; port 0 takes a free one (:attr:`port` says which).
+    """Serves ``/metrics`` on 127.0.0.1 until it is closed; port 0 takes a free one (``port`` says which).
 
     Raises:
         PipelineError: the port is in use, or not allowed.
