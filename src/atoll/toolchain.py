@@ -12,8 +12,8 @@
     deviations = compare(result, model)                         Deviation ...  reporting/comparison.py
     report     = run_report(deployed, result, deviations)       RunReport      reporting/run_report.py
 
-``atoll.check`` ends after the regions. Our compiler chooses them anew for each segment, plans its memory, and writes its
-packages. The functions below take several of these steps at once; ``atoll.compile`` and ``atoll.run`` call them.
+``atoll.check`` ends after the regions. Our compiler chooses them anew for each segment, then plans its memory. The
+functions below take several of these steps at once; ``atoll.compile`` and ``atoll.run`` call them.
 """
 
 from __future__ import annotations

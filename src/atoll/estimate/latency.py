@@ -30,7 +30,7 @@ def latency_function(
 ) -> Callable[[Invocation], float]:
     """What ``VirtualEdgeTpu.latency`` takes: seconds of an invocation by the clock, load and link that it meets.
 
-    Of a file with several regions each invocation takes the mean of them. Raises as :func:`workload`.
+    In a file with several regions each invocation takes the mean of them. Raises as :func:`workload`.
     """
     work = workload(source, original)
     wanted = work.demand

@@ -1,4 +1,4 @@
-"""Inputs by name -> outputs by name, in order, through one interpreter and one thread per segment, or several."""
+"""Inputs by name → outputs by name, in order, through one interpreter and one thread per segment, or several."""
 
 from __future__ import annotations
 
