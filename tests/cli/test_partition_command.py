@@ -238,7 +238,7 @@ def test_more_pins_than_devices_allow(atoll: Run, mobilenet: Path, middle: str) 
         ([], "number of Edge TPUs"),
         (["--tpus", "2", "--check", "p.json"], "does not search"),
         (["--tpus", "2", "--mixed", "pcie:2"], "both say how many"),
-        (["--mixed", "pcie:2", "--bus", "pcie"], "both say what"),
+        (["--mixed", "pcie:2", "--bus", "pcie"], "both name the bus"),
         (["--mixed", "pcie:2,isa:1"], "known are pcie, usb3, usb2"),
         (["--mixed", "pcie:0"], "Write for example"),
         (["--mixed", "pcie:9,usb3:9"], "more than 16"),

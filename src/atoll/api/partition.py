@@ -101,7 +101,7 @@ def partition(
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.
         UnsupportedModelError: The model is not quantised, has dynamic shapes, or is compiled already.
-        PartitionError: What is asked for cannot be had (it says what can), or ``check`` is not a partition of the model.
+        PartitionError: What is asked for cannot be had (it says what can), or ``check`` is not a partition of it.
         UsageError: What is asked for contradicts itself, or a bus, a target or a tensor is not known.
         OutputError: The partition cannot be written.
         CompilerMissingError, CompilerInvalidError: There is no such compiler (``measure``).
