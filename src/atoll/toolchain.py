@@ -1,14 +1,19 @@
-"""The whole way of a model through the program, one function per stage, each with a named product.
+"""The whole way of a model through the program, a line for each step: the call, its product, where it is made.
 
-load → (partition) → compile → write → lease → run → compare
+    model      = load("net.tflite")                             Model          model/load.py
+    support    = operator_support(model.main)                   Support        support/operator_check.py
+    regions    = choose_regions(model.main, support)            Regions        support/regions.py
+    partition  = equal_partition(model.main, 2)                 Partition      partitioning/; or best cuts, or a file
+    compiler   = choose_compiler(real_devices=False)            Compiler       compiler/choosing.py
+    files      = compiler.compile([model], "out", partition)    CompiledFiles  compiler/own_compiler.py, external/
+    deployed   = deployment(files, model, partition)            Deployment     compiler/deployment.py
+    with leased(deployed, settings) as devices:                 EdgeTpu ...    pipeline/deployed_devices.py
+        result = run_deployment(deployed, devices, frames, settings)      RunResult, pipeline/run_deployment.py
+    deviations = compare(result, model)                         Deviation ...  reporting/comparison.py
+    report     = run_report(deployed, result, deviations)       RunReport      reporting/run_report.py
 
-    model      = load("net.tflite")                     Model
-    partition  = equal_partition(model.main, 2)         Partition; or partitioning.best_cuts, or a file
-    compiler   = choose_compiler(real_devices=False)    Compiler: ours, or the vendor's
-    deployment = deploy(model, partition, "out", compiler)
-    report     = run(deployment, model, frames, settings)
-
-A compiler goes through stages of its own for each segment: compiler/own_compiler.py.
+``atoll.check`` ends after the regions. Our compiler chooses them anew for each segment, then plans its memory. The
+functions below take several of these steps at once; ``atoll.compile`` and ``atoll.run`` call them.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def _nothing_runs(package: Package) -> Package:
     ("change", "said"),
     [
         (_other_token, "different caching tokens"),
-        (_missing_layer, "is no input layer"),
+        (_missing_layer, "is not an input layer"),
         (_small_layer, "claims 8 bytes, its tensor has 256"),
         (_nothing_runs, "no executable that runs"),
     ],

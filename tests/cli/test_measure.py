@@ -47,7 +47,7 @@ def test_models_in_memory_are_taken_too(chain_file: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"clock": "warp"}, "no clock"),
+        ({"clock": "warp"}, "not a clock"),
         ({"inferences": 0}, "0 inferences"),
         ({"device": "pci", "tpus": 2}, "--tpus models a pipeline"),
         ({"bus": "pcie", "target": "pi4-usb3"}, "both name a host"),

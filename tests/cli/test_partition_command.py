@@ -134,7 +134,7 @@ def test_segments_along_branches(atoll: Run, branches: Path, tmp_path: Path) -> 
     checked = partitioned(atoll, branches, "--check", tmp_path / "p.json")
     assert checked["segments"] == report["segments"] and checked["findings"] == []
     text = said(atoll, branches, "--tpus", 2)
-    assert "No such pipeline is better under the model" in text and "to segment" in text
+    assert "Under the model no pipeline of this kind is better" in text and "to segment" in text
 
 
 def test_devices_of_two_kinds_with_replicas(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
@@ -236,15 +236,15 @@ def test_more_pins_than_devices_allow(atoll: Run, mobilenet: Path, middle: str) 
     ("arguments", "words"),
     [
         ([], "number of Edge TPUs"),
-        (["--tpus", "2", "--check", "p.json"], "searches for nothing"),
+        (["--tpus", "2", "--check", "p.json"], "does not search"),
         (["--tpus", "2", "--mixed", "pcie:2"], "both say how many"),
-        (["--mixed", "pcie:2", "--bus", "pcie"], "both say what"),
+        (["--mixed", "pcie:2", "--bus", "pcie"], "both name the bus"),
         (["--mixed", "pcie:2,isa:1"], "known are pcie, usb3, usb2"),
         (["--mixed", "pcie:0"], "Write for example"),
         (["--mixed", "pcie:9,usb3:9"], "more than 16"),
         (["--tpus", "2", "--memory-limit", "much"], "a size such as 6MiB"),
         (["--tpus", "2", "--memory-limit", "0"], "a size such as 6MiB"),
-        (["--check", "p.json", "--exactly"], "searches for nothing"),
+        (["--check", "p.json", "--exactly"], "does not search"),
         (["--tpus", "2", "--target", "x86-pci"], "Did you mean 'x86-pcie'?"),
         (["--tpus", "2", "--target", "x86-pcie", "--bus", "usb2"], "both name a host"),
     ],

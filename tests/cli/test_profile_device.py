@@ -116,7 +116,7 @@ def test_a_vendor_file_runs_with_its_original_only(atoll: Run, shared: Path) -> 
         (["--device", "pci", "--target", "BAD.toml"], errors.UsageError, "BAD.toml"),
         (["--device", "pci", "--tpus", "2"], errors.UsageError, "--tpus models a pipeline"),
         (["--device", "pci", "--bus", "usb3"], errors.UsageError, "a device has a bus"),
-        (["--device", "pci", "--wait", "nan"], errors.UsageError, "nan is no finite number"),
+        (["--device", "pci", "--wait", "nan"], errors.UsageError, "nan is not a finite number"),
         (["--calibrate", "x", "--clock", "max", "-o", "x.toml"], errors.UsageError, "profiles no model"),
     ],
 )

@@ -122,7 +122,7 @@ def test_each_selection_gets_a_device_of_its_own(selections: list[str], paths: l
 
 @pytest.mark.usefixtures("mixed")
 def test_a_selection_that_is_given_too_often() -> None:
-    with pytest.raises(DeviceError, match="'usb:1' is asked for more often than there are such devices"):
+    with pytest.raises(DeviceError, match="'usb:1' is named more often than there are such devices"):
         one_each(["usb:1", "pci", "usb:1"])
 
 
@@ -136,7 +136,7 @@ def test_several_selections_buses_and_kinds() -> None:
     assert [device.path.removeprefix("virtual:") for device in wanted] == ["pci:1", "usb:2", "usb:0", "usb:1", "pci:0"]
     with pytest.raises(DeviceError, match="segment 1 is for 3 pci Edge TPUs, 2 are left"):
         on_buses(choose_devices(), [("usb", 1), ("pci", 3)])
-    with pytest.raises(UsageError, match="'isa' is no bus"):
+    with pytest.raises(UsageError, match="'isa' is not a bus"):
         choose_devices(bus="isa")
 
 

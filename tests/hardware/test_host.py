@@ -83,7 +83,7 @@ BASE = 'base = "x86-pcie"\n'
         (BASE + '[bus]\nkind = "usb4"', "bus.kind is 'usb4'"),
         (BASE + "[bus]\nkind = [1]", "bus.kind is [1]"),
         (BASE + '[bus]\nkind = "usb2"', "bus.parameters_mb_s is 386"),
-        ('base = "moon"', "base 'moon' is no profile"),
+        ('base = "moon"', "base 'moon' is not a profile"),
         ("base = 1", "'base' is 1, not a text"),
         ("[bus", "is not a TOML file"),
         (BASE + "name = 3", "'name' is 3, not a text"),

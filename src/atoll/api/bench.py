@@ -36,7 +36,7 @@ from atoll.reporting.bench_report import BenchedModel, BenchReport, Throughput, 
 _HOST = BUSES[DEFAULT_BUS].host
 """The host that is modelled when none is named."""
 _MODELLED_TPUS = 4
-"""Of how many devices, when nobody says: the numbers for which pipelines were measured (docs/timing.md)."""
+"""How many devices are modelled by default: for up to four, pipelines were measured (docs/timing.md)."""
 _COMPILED = "_edgetpu.tflite"
 
 
@@ -65,8 +65,8 @@ def pipelining_performance(
         device_type: ``any``, ``pcionly`` or ``usbonly``.
         modelled: Simulate Edge TPUs; no device is used.
         target: The host to be modelled: one of the package by name, or a ``.toml`` file; None: ``x86-pcie``.
-        on_progress: Told how many inferences are done.
-        on_message: Told what is waited for.
+        on_progress: Called with how many inferences are done.
+        on_message: Called with what is waited for.
 
     Raises:
         UsageError: No model is named, or arguments contradict each other.
@@ -252,7 +252,7 @@ def _bench(
     if not models:
         raise UsageError("no model is named", "Give some: --model_list a,b")
     if target and not modelled:
-        raise UsageError("--target names a host to be modelled", "Give --modelled too.")
+        raise UsageError("--target goes with --modelled only", "Give --modelled too.")
     with ExitStack() as stack:
         found = BenchModels(directory, stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
         host = load_target(target or _HOST) if modelled else None

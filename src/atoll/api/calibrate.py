@@ -42,8 +42,8 @@ def calibrate(
         device: Where runs without ``ms`` are measured; None: all have it.
         inferences: How many to measure, after the first.
         wait: Seconds to wait for a busy ``device``; None: as ``ATOLL_LEASE_TIMEOUT`` says, else for ever.
-        on_progress: Told what is being measured.
-        on_message: Told what is waited for.
+        on_progress: Called with what is being measured.
+        on_message: Called with what is waited for.
 
     Raises:
         FileAccessError: A file cannot be read.

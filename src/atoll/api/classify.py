@@ -38,8 +38,8 @@ def classify(
         threshold: The least score to give.
         devices: ``usb``, ``pci:1``, ``:2``, a path, or ``cpu`` alone; none: every Edge TPU.
         segments: Cut the model into a pipeline over so many devices.
-        on_progress: Told how many images are done.
-        on_message: Told what the work waits for.
+        on_progress: Called with how many images are done.
+        on_message: Called with what the work waits for.
 
     Raises:
         UsageError: A number that cannot be, or fewer devices than segments.
@@ -50,9 +50,9 @@ def classify(
     'cat'
     """
     if top < 1:
-        raise UsageError(f"the {top} most probable classes cannot be given", "Ask for one or more.")
+        raise UsageError(f"--top is {top}", "Ask for one or more.")
     if not math.isfinite(threshold):
-        raise UsageError(f"the least score is {threshold}", "Give a finite number.")
+        raise UsageError(f"--threshold is {threshold}", "Give a finite number.")
     classifier = load(model)
     names = read_labels(labels) if labels else []
     runs = ImageRuns(devices, segments, on_progress=on_progress, on_message=on_message)

@@ -83,9 +83,9 @@ def compile(  # noqa: A001 - the command's name
         codegen: Who compiles; ``auto``: the vendor's compiler if it is installed and can do what is asked for.
         compiler: Path of the vendor's compiler; None: what ATOLL_EDGETPU_COMPILER names, or the first in PATH.
         csv: Write one row per operator to this file.
-        on_attempt: Told of each try of ``search``, when it begins and when it fails.
-        on_progress: Told what is compiled.
-        on_message: Told which compiler was chosen, and why.
+        on_attempt: Called with each try of ``search``, when it begins and when it fails.
+        on_progress: Called with what is compiled.
+        on_message: Called with which compiler was chosen, and why.
 
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.
@@ -215,7 +215,7 @@ def _weights(models: Sequence[str], rates: Mapping[str, float] | Sequence[str], 
     """Per model, how often it runs; None when no order is to be searched."""
     if order != "best":
         if rates:
-            raise UsageError("--rate says how to weigh orders, and no order is searched", "Add --order best.")
+            raise UsageError("--rate goes with --order best only", "Add --order best.")
         return None
     if len(models) < 2:
         raise UsageError("--order best needs several models", "Name the models that run on the same Edge TPU.")

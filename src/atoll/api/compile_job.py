@@ -144,7 +144,7 @@ def _work(job: CompileJob, scratch: str, results: Connection) -> None:
     except AtollError as error:
         results.send(error)
     except MemoryError:
-        results.send(UnsupportedModelError("the memory is not enough to compile this", "Cut the model into segments."))
+        results.send(UnsupportedModelError("there is not enough memory to compile it", "Cut the model into segments."))
     except Exception:
         results.send(traceback.format_exc())
     results.close()

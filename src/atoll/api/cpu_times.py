@@ -18,7 +18,7 @@ from atoll.model.subgraph import extract
 from atoll.products.random_inputs import random_inputs
 
 RUNS = 30
-"""Of each operator, of which the median counts, ..."""
+"""Runs of each operator, of which the median counts, ..."""
 LONGEST_S = 0.5
 """... but no more once they took so long, and at least one."""
 

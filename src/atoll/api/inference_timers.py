@@ -38,14 +38,14 @@ class InferenceTimer(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the device or of the model, for the strategy of a partition."""
+        """The name of the device or the model, for the strategy of a partition."""
 
     @property
     def times(self) -> str:
         """What its times are times of."""
 
     def seconds(self, compiled: Path, source: Path) -> float:
-        """Of one inference with the parameters loaded; ``source`` is the segment before it was compiled.
+        """Seconds of one inference with the parameters loaded; ``source`` is the segment before it was compiled.
 
         Raises:
             DeviceError: the device cannot go on.
@@ -81,7 +81,7 @@ class ModelTimer:
         return f"modelled for {self.target.name} ({self.target.description}); nothing was run"
 
     def seconds(self, compiled: Path, source: Path) -> float:
-        """Of one stage of the pipeline, the host's work for it included."""
+        """Seconds of one stage of the pipeline, with the host's work for it."""
         if is_compiled(read_model(compiled)):
             work = workload(compiled, source)
         else:

@@ -80,7 +80,7 @@ def learn(
         method: ``imprint`` or ``softmax``.
         labels: The file to write the labels to, one a line; by default ``OUTPUT_labels.txt``.
         held_out: Share of each class's images kept for the test, 0 to less than 1.
-        seed: Of everything random: which images are held out, initial weights, batches.
+        seed: Seed of everything random: which images are held out, initial weights, batches.
         skip_bad: Go on without images that cannot be read.
         devices: ``usb``, ``pci:1``, ``:2``, a path, or ``cpu`` alone; none: every Edge TPU.
         segments: Cut the extractor into a pipeline over so many devices.
@@ -94,8 +94,8 @@ def learn(
         patience: Softmax: stop after so many tests (one in 10 iterations) without a better accuracy on the held-out
             images, and go back to the best weights.
         curve: Softmax: the file to write the learning curve to, as an SVG picture.
-        on_progress: Told how many images are embedded and tested, and how many iterations are done.
-        on_message: Told which images are skipped, and what the work waits for.
+        on_progress: Called with how many images are embedded and tested, and how many iterations are done.
+        on_message: Called with which images are skipped, and what the work waits for.
 
     Raises:
         UsageError: A number that cannot be, an argument of the other method, two results for one file.
@@ -248,7 +248,7 @@ def _tested(trained: _Trained, path: str, runs: ImageRuns) -> Evaluation:
 def _require_own_options(method: str, given: Mapping[str, object]) -> None:
     """Refuse what only the other method has."""
     if method not in _OPTIONS:
-        raise UsageError(f"'{method}' is no method of learning", f"Known are {', '.join(_OPTIONS)}.")
+        raise UsageError(f"'{method}' is not a method of learning", f"Known are {', '.join(_OPTIONS)}.")
     defaults = inspect.signature(learn).parameters
     for other, names in _OPTIONS.items():
         for name in names:

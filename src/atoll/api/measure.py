@@ -23,7 +23,7 @@ from atoll.products.trace_events import Slice, write_trace
 from atoll.reporting.measure_report import MeasureReport, ModelledLatency
 
 _SLOWER = 1.1
-"""From this ratio of measured to modelled on, the times of a virtual device are rather those of the CPU."""
+"""When measured / modelled is above this, the times of a virtual device are those of the CPU."""
 
 
 def measure(
@@ -54,8 +54,8 @@ def measure(
         original: The uncompiled model of a vendor-compiled file.
         wait: Seconds to wait for a busy device; None: as ``ATOLL_LEASE_TIMEOUT`` says, else for ever.
         trace: Where to write the measured inferences, for ui.perfetto.dev.
-        on_progress: Told how many inferences are done.
-        on_message: Told what is waited for.
+        on_progress: Called with how many inferences are done.
+        on_message: Called with what is waited for.
 
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.
@@ -84,7 +84,7 @@ def measure(
 def require_clock(clock: str | None) -> None:
     """Raise UsageError when there is no such clock."""
     if clock is not None and clock not in CLOCKS_MHZ:
-        raise UsageError(f"'{clock}' is no clock of an Edge TPU", f"Known are {', '.join(CLOCKS_MHZ)}.")
+        raise UsageError(f"'{clock}' is not a clock of the Edge TPU", f"Known are {', '.join(CLOCKS_MHZ)}.")
 
 
 def require_inferences(inferences: int) -> None:
@@ -124,9 +124,9 @@ def measured_report(
         return report
     slower = modelled is not None and report.median_ms > _SLOWER * modelled.latency_ms
     how = (
-        f"{device.path} is a virtual device in real time: an inference takes the modelled time, or what this machine's "
-        f"CPU needs for it if that is longer{', and here it is' if slower else ''}. Whether the model is right, only a "
-        f"real Edge TPU tells. {why}"
+        f"{device.path} is a virtual device in real time: an inference takes the modelled time, or, if that is longer"
+        f"{', as here' if slower else ''}, the time that this machine's CPU needs for it. Only a real Edge TPU can "
+        f"tell whether the model is right. {why}"
     )
     return replace(report, how=how.strip())
 

@@ -61,9 +61,9 @@ def partition(
     on_progress: OnProgress = ignore,
     on_message: OnMessage = ignore,
 ) -> PartitionReport:
-    """Say where to cut a model so that the slowest segment is as quick as can be, and why there.
+    """Say where to cut a model so that the slowest segment is as fast as possible, and why there.
 
-    The cuts are the best there are under the timing model, along branches too; no Edge TPU is used. With ``measure``
+    The cuts are the best under the timing model, along branches too, and no Edge TPU is used. With ``measure``
     segments are compiled and measured on one device, as far as the search needs it, and the cuts are those in execution
     order that are best as measured.
 
@@ -78,7 +78,7 @@ def partition(
         objective: ``"throughput"`` (the default), or ``"latency"``: the sum of all segments instead of the slowest.
         max_latency: From input to output, in ms.
         pins: Names of tensors; there is a cut behind the operator that writes each.
-        bus: What the Edge TPUs hang on, ``pcie`` (the default), ``usb3`` or ``usb2``: the numbers of its measured host.
+        bus: The bus of the Edge TPUs: ``pcie`` (the default), ``usb3`` or ``usb2``, as on its measured host.
         target: The host's numbers instead of ``bus``: an object, the name of a profile, or the path of a ``.toml``.
         cost: What a segment costs, instead of the timing model: ``cost(operators)`` gets a range of operator numbers
             and says seconds per inference, ``math.inf`` where that is impossible. Cuts are then in execution order.
@@ -95,13 +95,13 @@ def partition(
         compiler: An executable with the vendor's command line; None: the vendor's for a real device, else atoll's.
         timeout: Seconds that the compiler may take for one segment; None: 180.
         store: The file where measurements are kept; None: ``~/.cache/atoll/measurements.json``.
-        on_progress: Told what is being searched, and with ``measure`` what each segment takes.
-        on_message: Told what is waited for, and where measurements are when the search is interrupted.
+        on_progress: Called with what is being searched, and with ``measure`` what each segment takes.
+        on_message: Called with what is waited for, and where measurements are when the search is interrupted.
 
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.
         UnsupportedModelError: The model is not quantised, has dynamic shapes, or is compiled already.
-        PartitionError: What is asked for cannot be had (it says what can), or ``check`` is no partition of the model.
+        PartitionError: What is asked for cannot be had (it says what can), or ``check`` is not a partition of it.
         UsageError: What is asked for contradicts itself, or a bus, a target or a tensor is not known.
         OutputError: The partition cannot be written.
         CompilerMissingError, CompilerInvalidError: There is no such compiler (``measure``).
@@ -173,7 +173,7 @@ def _require_unmeasured(request: MeasuringRequest) -> None:
     """Refuse what only matters where segments are measured."""
     for item in fields(request):
         if getattr(request, item.name) is not None:
-            raise UsageError(f"--{item.name} is about measuring", "Give --measure too.")
+            raise UsageError(f"--{item.name} goes with --measure only", "Give --measure too.")
 
 
 def _require_consistent(given: Mapping[str, object], search: Mapping[str, object], limited: bool) -> None:
@@ -181,7 +181,7 @@ def _require_consistent(given: Mapping[str, object], search: Mapping[str, object
     searching = limited or any(search.values())
     if given["check"] is not None:
         if searching or any(value for name, value in given.items() if name != "check"):
-            raise UsageError("--check searches for nothing", "Give it only the model, and --bus or --target.")
+            raise UsageError("--check does not search", "Give it only the model, and --bus or --target.")
         return
     if (given["tpus"] is None) == (not given["mixed"]):
         raise UsageError(
@@ -267,7 +267,7 @@ def _place(graph: Graph, name: str, positions: Sequence[int]) -> int:
 
 
 def _checked(graph: Graph, model: str, host: Target, path: str | Path) -> PartitionReport:
-    """What the segments of a partition file take; refuses a file that is no partition of the model."""
+    """What the segments of a partition file take; refuses a file that is not a partition of the model."""
     file = read_partition(path, graph)
     kinds = [ALIASES.get(kind, kind) for kind in file.devices]
     hosts = {kind: host if kind == "any" else host_of(kind) for kind in dict.fromkeys(kinds)}

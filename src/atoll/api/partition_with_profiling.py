@@ -68,8 +68,8 @@ def partition_with_profiling(
         step: Places to cut by which a segment grows or shrinks at a time.
         delegate_step: Operators by which the compiler's delegate search steps back.
         store: The file where measurements are kept; None: ``~/.cache/atoll/measurements.json``.
-        on_progress: Told of each segment that was measured.
-        on_message: Told what is waited for, and where measurements are when the search is interrupted.
+        on_progress: Called with each segment that was measured.
+        on_message: Called with what is waited for, and where measurements are when the search is interrupted.
 
     Raises:
         UsageError: The bounds contradict each other, or the device is not of the type.

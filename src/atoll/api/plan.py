@@ -48,12 +48,12 @@ def plan(
         models: A model, or the path of a ``.tflite`` file; or up to 8 of them, for the same Edge TPUs.
         tpus: Numbers of Edge TPUs: ``"1..8"`` (the default), ``(1, 8)``, or a single one; 16 at most.
         mixed: Edge TPUs of different kinds instead, ``"pcie:2,usb3:2"`` or as a mapping; goes with one model.
-        fps: The wanted inferences per second; of several models one for all, or one for each in their order.
-        memory_limit: Of one model, what the parameters of a segment may take: bytes, ``"6MiB"``, or ``"fit"`` (all
+        fps: The wanted inferences per second; for several models one number for all, or one for each in their order.
+        memory_limit: For one model: what the parameters of a segment may take: bytes, ``"6MiB"``, or ``"fit"`` (all
             that can be on the chip is). By default there is no limit.
-        bus: What the Edge TPUs hang on, ``pcie`` (the default), ``usb3`` or ``usb2``: the numbers of its measured host.
+        bus: The bus of the Edge TPUs: ``pcie`` (the default), ``usb3`` or ``usb2``, as on its measured host.
         target: The host's numbers instead of ``bus``: an object, the name of a profile, or the path of a ``.toml``.
-        on_progress: Told how many of the searches are done.
+        on_progress: Called with how many of the searches are done.
 
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.
@@ -107,7 +107,7 @@ def plan(
 
 
 _TAKE_TURNS = (
-    "Models that share an Edge TPU are taken to be compiled together and to take turns; that was never measured."
+    "It is assumed that models which share an Edge TPU are compiled together and take turns; nobody measured that."
 )
 
 
@@ -163,7 +163,7 @@ def _two_more(devices: int, kind: str, now: PlannedUse, then: PlannedUse) -> Two
 
 def _not_considered(costs: FleetCosts) -> Iterator[str]:
     """What a plan does not consider, or takes to be so."""
-    yield "Copies and replicas are taken to share the work evenly; they were never compared with measurements."
+    yield "It is assumed that copies and replicas share the work evenly; nobody measured that."
     if costs.first.hosted:
         yield CPU_CORES
     if len(costs.targets) > 1:

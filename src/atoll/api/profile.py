@@ -64,11 +64,11 @@ def profile(
 
     Args:
         model: A model, or the path of a ``.tflite`` file, compiled or not.
-        bus: What the Edge TPUs hang on, by its measured host: ``pcie``, ``usb3`` or ``usb2``; None: ``pcie``, or the
+        bus: The bus of the Edge TPUs, as on its measured host: ``pcie``, ``usb3`` or ``usb2``; None: ``pcie``, or the
             bus of ``device``.
         target: A host instead of ``bus``: one of the package by name, or a ``.toml`` file.
         tpus: How many segments to cut the model into, one Edge TPU for each.
-        clock: Of the Edge TPUs: ``max``, ``standard`` or ``reduced`` (500, 250, 125 MHz); None: ``max``.
+        clock: Clock of the Edge TPUs: ``max``, ``standard`` or ``reduced`` (500, 250, 125 MHz); None: ``max``.
         original: The uncompiled model of a vendor-compiled file, which does not hold its original operators.
         measure_cpu: Run the operators that stay on the CPU here, instead of estimating their times.
         device: Measure on it too, as :func:`atoll.measure` does: ``usb``, ``pci:1``, ``:2``, or a path.
@@ -76,8 +76,8 @@ def profile(
         wait: Seconds to wait for a busy ``device``; None: as ``ATOLL_LEASE_TIMEOUT`` says, else for ever.
         csv: Where to write a row per operator, or with ``device`` what was measured, as comma-separated values.
         trace: Where to write the first inferences of a simulated run, and the measured ones, for ui.perfetto.dev.
-        on_progress: Told what is being measured.
-        on_message: Told what is waited for.
+        on_progress: Called with what is being measured.
+        on_message: Called with what is waited for.
 
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.

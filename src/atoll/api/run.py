@@ -77,28 +77,28 @@ def run(
         inferences: How many inputs to run.
         input: A ``.npy`` or ``.npz`` file or an image, used again and again; or sets of inputs by tensor name, as many
             as ``inferences`` at least; None: random values, in the full range of their type.
-        seed: Of the random values.
+        seed: Seed of the random values.
         original: The uncompiled model of compiled files, to compare with it. Files of the vendor's compiler need it to
             run on virtual devices, as a file.
         segments_dir: Where to keep the compiled segments; None: nowhere.
         codegen: Who compiles; ``auto``: the vendor's compiler if there are real Edge TPUs and it is installed.
         compiler: Path of the vendor's compiler; None: the first in ``PATH``.
         devices: Use these only: ``usb``, ``pci``, ``usb:0``, ``:2``, or a path. None named: all, real ones first.
-        wait: Seconds to wait for devices that others use; None: for ever.
+        wait: Seconds to wait for devices that others use; None: as ``ATOLL_LEASE_TIMEOUT`` says, else for ever.
         stall: Seconds that a segment may take for one inference; None: for ever.
         real_time: Virtual devices take as long as modelled, for ``bus`` or ``target``, or else each for its own bus.
         bus: Model the latency of Edge TPUs there: ``pcie``, ``usb3`` or ``usb2``.
         target: The same for a host: one of the package, a ``.toml`` file, or a target; instead of ``bus``.
-        clock: Of the Edge TPUs: ``max``, ``standard`` or ``reduced``; None: ``max`` for virtual ones, what the runtime
-            chooses for real ones.
+        clock: Clock of the Edge TPUs: ``max``, ``standard`` or ``reduced``; None: ``max`` for virtual ones, what the
+            runtime chooses for real ones.
         per_device: Interpreters per Edge TPU, from 1; with 2, tensors are copied while it works. None: 2 on virtual
             devices in real time, 1 elsewhere.
         verify: How many of the first outputs are compared.
-        metrics_port: Serve Prometheus on this port of 127.0.0.1 while it runs (0: a free one; ``on_message`` is told).
+        metrics_port: Serve Prometheus on this port of 127.0.0.1 while it runs; 0: a free one, told to ``on_message``.
         trace: File for what ran when, for ui.perfetto.dev.
-        watch: Called with the running pipeline; what it gives is entered for as long as that runs.
-        on_progress: Told what is compiled, and how many results have come out.
-        on_message: Told what the lease waits for, and where the metrics are.
+        watch: A function from the running pipeline to a context manager, which is entered while the pipeline runs.
+        on_progress: Called with what is compiled, and how many results have come out.
+        on_message: Called with what the lease waits for, and where the metrics are.
 
     Raises:
         FileAccessError, InvalidModelError: A file cannot be read.

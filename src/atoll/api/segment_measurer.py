@@ -62,7 +62,7 @@ class SegmentMeasurer:
             scratch: An empty directory.
             kept_bytes: Up to so many bytes of compiled files stay in it for :meth:`compiled_file`, the oldest going
                 first.
-            on_progress: Told of each segment that was measured now.
+            on_progress: Called with each segment that was measured now.
         """
         self.model, self.compiler, self.timer = model, compiler, timer
         self.fresh: set[tuple[int, int]] = set()

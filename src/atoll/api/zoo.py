@@ -21,9 +21,9 @@ def zoo(
 
     Args:
         name: The network to build, as listed; None: only list them.
-        seed: Of the random weights, 0 or more; equal seeds give equal files.
+        seed: Seed of the random weights, 0 or more; equal seeds give equal files.
         output: The file to write; by default ``NAME.tflite`` in the working directory.
-        on_progress: Told what is being built.
+        on_progress: Called with what is being built.
 
     Raises:
         UsageError: There is no such network, or the seed is negative, or there is an output without a name.

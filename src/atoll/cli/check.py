@@ -10,7 +10,14 @@ from atoll.cli.output import show
 
 @click.command("check")
 @model_argument
-@click.option("-m", "--min-runtime-version", "min_runtime", default=14, show_default=True, help="Oldest runtime.")
+@click.option(
+    "-m",
+    "--min-runtime-version",
+    "min_runtime",
+    default=14,
+    show_default=True,
+    help="Oldest Edge TPU runtime to support.",
+)
 @format_option
 def command(model: str, min_runtime: int, output_format: str) -> None:
     """Say which operators of MODEL would run on the Edge TPU, and why the others would not.

@@ -26,7 +26,7 @@ _NUMBER = click.IntRange(1)
 @click.option(
     "-o", "--output-dir", default="", metavar="DIR", type=OUTPUT_DIRECTORY, help="Where the files go.  [default: .]"
 )
-@click.option("-n", "--segments", type=_NUMBER, help="Files to cut one model into.  [default: 1]")
+@click.option("-n", "--segments", type=_NUMBER, help="Segments to cut one model into, a file each.  [default: 1]")
 @click.option("--partition", metavar="FILE", help="Cut as this file of atoll partition says.")
 @click.option(
     "-m", "--min-runtime-version", "min_runtime", type=int, metavar="N", help="Oldest Edge TPU runtime to support."
@@ -41,9 +41,16 @@ _NUMBER = click.IntRange(1)
     help="Tensors where mapping stops, with commas between; lists of several models with colons between.",
 )
 @click.option("-d", "--search", is_flag=True, help="If compilation fails, stop earlier in the graph and try again.")
-@click.option("-k", "--search-step", type=_NUMBER, help="Operators per such try.  [default: 1]")
 @click.option(
-    "-t", "--timeout", default=180.0, show_default=True, type=FiniteFloat(0.001, 1e6), help="Seconds it may take."
+    "-k", "--search-step", type=_NUMBER, help="By how many operators --search stops earlier each time.  [default: 1]"
+)
+@click.option(
+    "-t",
+    "--timeout",
+    default=180.0,
+    show_default=True,
+    type=FiniteFloat(0.001, 1e6),
+    help="Seconds that compiling may take.",
 )
 @click.option("--order", type=click.Choice(["given", "best"]), default="given", help="Order of co-compiled models.")
 @click.option("--rate", "rates", multiple=True, metavar="MODEL=R", help="How often a model runs, for --order best.")

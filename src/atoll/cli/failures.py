@@ -77,7 +77,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _system_error(error: OSError, doing: str) -> int:
-    """Of the operating system: which file, and what is wrong with it."""
+    """An error of the operating system: which file, and what is wrong with it."""
     paths = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     if isinstance(error, BrokenPipeError):
         for stream in (sys.stdout, sys.stderr):

@@ -62,7 +62,9 @@ def _common_options(function: _F) -> _F:
 
 @command.command("imprint")
 @click.option("--keep-classes", is_flag=True, help="Keep the classes that the model has.")
-@click.option("--base-labels", metavar="FILE", help="Their labels; a folder of such a name trains that class on.")
+@click.option(
+    "--base-labels", metavar="FILE", help="Labels of the kept classes; a folder named like one trains it further."
+)
 @click.option("--append-tail", is_flag=True, help="The model is a plain extractor: append the layers to train.")
 @_common_options
 def imprint(**options: Any) -> None:

@@ -23,7 +23,7 @@ from atoll.products.progress import ignore
     help="-100 to 100; the higher goes first. A step is worth a minute of waiting.",
 )
 @wait_option
-@click.option("-q", "--quiet", is_flag=True, help="Do not say what it waits for.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not say what the lease waits for.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     count: int | None,

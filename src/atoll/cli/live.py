@@ -19,7 +19,7 @@ REDRAWN_PER_S = 4
 
 
 class LiveView:
-    """What is told of a run, as a picture."""
+    """The statistics of a run, as a picture."""
 
     def __init__(self) -> None:
         self._title = ""

@@ -35,8 +35,8 @@ from atoll.cli.output import progress, say, show
 def command(model: str, output_format: str, quiet: bool, **options: Any) -> None:
     """Run MODEL, compiled or not, on one Edge TPU, and say how long its inferences take there.
 
-    What is modelled for --target, or for the host that stands for the device's bus, is shown beside it. A virtual
-    device has no speed of its own and takes the modelled time.
+    Beside it stands what is modelled for --target, or for the measured host of the device's bus. A virtual device has
+    no speed of its own: it takes the modelled time.
     """
     from atoll.api.measure import measure
 

@@ -25,7 +25,7 @@ class FiniteFloat(click.FloatRange):
         """The number; a usage error for nan and infinity."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no finite number.", param, ctx)
+            self.fail(f"{value} is not a finite number.", param, ctx)
         return number
 
     def _describe_range(self) -> str:
@@ -73,10 +73,10 @@ OUTPUT_DIRECTORY = WritableDirectory()
 model_argument = click.argument("model", type=MODEL)
 models_argument = click.argument("models", nargs=-1, required=True, type=MODEL, metavar="MODEL...")
 bus_option = click.option(
-    "--bus", type=click.Choice([*BUSES]), help="What the Edge TPUs hang on, by its measured host.  [default: pcie]"
+    "--bus", type=click.Choice([*BUSES]), help="The bus of the Edge TPUs, as on its measured host.  [default: pcie]"
 )
 target_option = click.option(
-    "--target", metavar="NAME|FILE", help="Host: one of the package, or a .toml file, instead of --bus."
+    "--target", metavar="NAME|FILE", help="The host, instead of that of --bus: one of the package, or a .toml file."
 )
 mixed_option = click.option(
     "--mixed", metavar="BUS:N,...", help="Edge TPUs of different kinds: pcie:2,usb3:2. Instead of --tpus and --bus."
@@ -84,18 +84,18 @@ mixed_option = click.option(
 memory_limit_option = click.option(
     "--memory-limit",
     metavar="SIZE|fit",
-    help="The parameters of a segment take so much at most (6MiB), or all fit on the chip (fit).",
+    help="Most bytes of parameters in a segment (6MiB); or fit: all must fit on the chip.",
 )
-device_option = click.option("--device", metavar="DEVICE", help="usb, pci, usb:0, pci:1, :2, or a path.")
+device_option = click.option("--device", metavar="DEVICE", help="The device: usb, pci, usb:0, pci:1, :2, or a path.")
 devices_option = click.option(
-    "--device", "devices", multiple=True, metavar="DEVICE", help="Use these only: usb, pci, usb:0, :2, or a path."
+    "--device", "devices", multiple=True, metavar="DEVICE", help="Use only these: usb, pci, usb:0, :2, or a path."
 )
 devices_or_cpu_option = click.option(
     "--device",
     "devices",
     multiple=True,
     metavar="NAME",
-    help="usb, pci:1, :2, a path, or cpu; may be given several times.  [default: every Edge TPU]",
+    help="Use only these: usb, pci:1, :2, a path, or cpu; repeatable.  [default: every Edge TPU]",
 )
 pipeline_segments_option = click.option(
     "--segments",
@@ -104,9 +104,14 @@ pipeline_segments_option = click.option(
     type=click.IntRange(1),
     help="Cut the model into a pipeline over so many devices.",
 )
-wait_option = click.option("--wait", metavar="SECONDS", type=SECONDS, help="For busy devices.  [default: for ever]")
+wait_option = click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=SECONDS,
+    help="How long to wait for busy devices.  [default: as ATOLL_LEASE_TIMEOUT says, else for ever]",
+)
 clock_option = click.option(
-    "--clock", type=click.Choice(["max", "standard", "reduced"]), help="Of the Edge TPUs.  [default: max]"
+    "--clock", type=click.Choice(["max", "standard", "reduced"]), help="The clock of the Edge TPUs.  [default: max]"
 )
 original_option = click.option("--original", metavar="MODEL", help="The uncompiled model of a vendor-compiled file.")
 codegen_option = click.option(
@@ -121,7 +126,7 @@ compiler_option = click.option(
     "--compiler", metavar="PATH", help="The vendor's compiler.  [default: the first in PATH]"
 )
 inferences_option = click.option(
-    "--inferences", default=100, show_default=True, type=INFERENCES, help="How many to run."
+    "--inferences", default=100, show_default=True, type=INFERENCES, help="How many inferences to run."
 )
 seed_option = click.option("--seed", default=0, show_default=True, type=SEED, help="Seed of the random values.")
 trace_option = click.option(

@@ -34,7 +34,7 @@ def say_each(quiet: bool = False) -> OnProgress:
 def progress(quiet: bool = False) -> Iterator[OnProgress]:
     """One line on standard error that says what is being done and how much of it, when that is a terminal.
 
-    It begins with the first thing that it is told, and is gone in the end. Terminals that know no escape codes get
+    It appears with the first progress, and is gone in the end. Terminals that know no escape codes get
     nothing.
     """
     if quiet or not may_redraw():

@@ -26,39 +26,39 @@ from atoll.cli.output import progress, say, say_each, show
 
 @click.command("partition")
 @model_argument
-@click.option("--tpus", type=click.IntRange(1), help="At most so many segments, one Edge TPU for each.")
+@click.option("--tpus", type=click.IntRange(1), help="Most segments to cut into, one Edge TPU for each.")
 @mixed_option
 @click.option("--exactly", is_flag=True, help="Use every Edge TPU, even where fewer would do.")
 @click.option("--replicas", type=click.IntRange(1, 64), metavar="R", help="Up to R Edge TPUs for a slow segment.")
 @memory_limit_option
 @click.option("--objective", type=click.Choice(["throughput", "latency"]), help="[default: throughput]")
-@click.option("--max-latency", metavar="MS", type=POSITIVE, help="From input to output.")
-@click.option("--pin", "pins", multiple=True, metavar="TENSOR", help="Cut behind the operator that writes it.")
+@click.option("--max-latency", metavar="MS", type=POSITIVE, help="Longest time from input to output.")
+@click.option("--pin", "pins", multiple=True, metavar="TENSOR", help="Cut behind the operator that writes TENSOR.")
 @bus_option
 @target_option
 @click.option("-o", "--output", metavar="FILE.json", type=OUTPUT_FILE, help="Write the partition there.")
-@click.option("--check", metavar="FILE.json", help="Check a partition, edited maybe, instead.")
+@click.option("--check", metavar="FILE.json", help="Check the partition in this file instead.")
 @click.option("--measure", is_flag=True, help="Compile and measure the segments that the search asks for.")
 @measuring_device_option
 @click.option(
     "--budget",
     metavar="MIN",
     type=POSITIVE,
-    help="Minutes to measure; one complete way to cut is measured in any case.",
+    help="Minutes to measure. One complete partition is measured in any case.",
 )
 @click.option(
     "--tolerance",
     metavar="PCT",
     type=FiniteFloat(0, 100),
-    help="Measure until the cuts are proven to be within this of the best.  [default: 2]",
+    help="Measure until the cuts are proven to be within PCT % of the best.  [default: 2]",
 )
-@click.option("--compiler", metavar="PATH", help="Any with the vendor's command line.  [default: atoll's]")
+@click.option("--compiler", metavar="PATH", help="A compiler with the vendor's command line.  [default: atoll's]")
 @timeout_option
 @store_option
 @format_option
 @quiet_option
 def command(model: str, measure: bool, output_format: str, quiet: bool, **options: Any) -> None:
-    """Say where to cut MODEL so that the slowest segment is as quick as can be, and why there.
+    """Say where to cut MODEL so that the slowest segment is as fast as possible, and why there.
 
     The cuts are the best there are under the timing model, along branches too; no Edge TPU is used. With --measure
     segments are compiled and measured on one, as far as the search needs it.

@@ -34,7 +34,9 @@ _EXAMPLES = "atoll profile MODEL, or atoll profile --calibrate RUNS.json -o my.t
 @click.option("--tpus", default=1, show_default=True, type=click.IntRange(1), help="Segments, one Edge TPU for each.")
 @clock_option
 @original_option
-@click.option("--measure-cpu", is_flag=True, help="Run the operators of the CPU here instead of estimating them.")
+@click.option(
+    "--measure-cpu", is_flag=True, help="Run the operators that stay on the CPU here, instead of estimating them."
+)
 @device_option
 @inferences_option
 @wait_option

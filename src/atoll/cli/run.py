@@ -14,7 +14,7 @@ from atoll.cli.output import say, show
 @click.command("run")
 @options.models_argument
 @click.option("--tpus", type=click.IntRange(1), help="Segments, one Edge TPU for each.  [default: 2]")
-@click.option("--partition", metavar="FILE.json", help="Cut as atoll partition wrote there.")
+@click.option("--partition", metavar="FILE.json", help="Cut as this file of atoll partition says.")
 @options.inferences_option
 @click.option("--input", metavar="FILE", help="A .npy or .npz file or an image; random values otherwise.")
 @options.seed_option
@@ -30,12 +30,12 @@ from atoll.cli.output import say, show
     default=120.0,
     show_default=True,
     type=options.FiniteFloat(0.1, 1e6),
-    help="Give up when a segment takes so long for one inference.",
+    help="Give up when a segment takes longer for one inference.",
 )
 @click.option(
     "--real-time",
     is_flag=True,
-    help="Virtual devices take as long as modelled, for --bus or --target, or else each for its own bus.",
+    help="Virtual devices take the modelled time: for --bus or --target, else each for its own bus.",
 )
 @options.bus_option
 @options.target_option

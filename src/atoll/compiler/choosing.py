@@ -31,7 +31,7 @@ def choose_compiler(
         real_devices: Whether real devices will run the result.
         options: What to compile with.
         any_program: ``path`` may be any program with the vendor's command line, ours included.
-        on_message: Told what was chosen, and why.
+        on_message: Called with what was chosen, and why.
 
     Raises:
         CompilerMissingError: One was asked for and is not there.

@@ -75,7 +75,7 @@ class RegionReport:
     streamed_bytes: int
     executables: tuple[ExecutableReport, ...]
     mapped: tuple[str, ...] = ()
-    """With the original: the operators it stands for."""
+    """The original operators in it; known with the original only."""
     placed: tuple[PlacedOperator, ...] = ()
 
 

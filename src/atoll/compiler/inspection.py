@@ -159,7 +159,7 @@ def _boundary_problems(
     tensors = {graph.tensors[i].name: graph.tensors[i] for i in indices if i >= 0}
     known = {layer.name for layer in layers}
     for name in sorted(tensors.keys() - known):
-        yield f"the operator's {side} '{name}' is no {side} layer of the package"
+        yield f"the operator's {side} '{name}' is not an {side} layer of the package"
     for layer in layers:
         tensor = tensors.get(layer.name)
         if tensor is not None and layer.size_bytes * layer.executions < tensor.nbytes:

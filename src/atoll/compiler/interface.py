@@ -107,7 +107,7 @@ class Compiler(ABC):
                 names must be unique (:func:`atoll.model.load.load`).
             directory: Made if it is not there.
             partition: Where to cut the one model; None: nowhere.
-            on_progress: Told how many segments are compiled.
+            on_progress: Called with how many segments are compiled.
 
         Raises:
             UnsupportedModelError: A model is not quantised, has dynamic shapes, or is compiled already.

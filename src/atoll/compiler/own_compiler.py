@@ -49,7 +49,7 @@ class OwnCompiler(Compiler):
 
     @property
     def name(self) -> str:
-        """Of this package."""
+        """Its version is that of this package."""
         return NAME
 
     @property
@@ -80,7 +80,7 @@ class OwnCompiler(Compiler):
         partition: Partition | None = None,
         on_attempt: Callable[[Attempt], object] = ignore,
     ) -> Compiled:
-        """The same in memory. ``on_attempt`` is told of each try of the search.
+        """The same in memory. ``on_attempt`` is called with each try of the search.
 
         Raises as :meth:`compile`.
         """
@@ -116,7 +116,7 @@ class _Job:
 
     parts: Sequence[Model]
     index: int
-    """Of the segment."""
+    """The number of the segment."""
     count: int
     options: CompileOptions
     token: int

@@ -1,4 +1,4 @@
-"""A compiled model -> its packages, and whether a device can run them."""
+"""A compiled model → its packages, and whether a device can run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shape and an element type -> an array that lies where kernels may work on it."""
+"""A shape and an element type → an array that lies where kernels may work on it."""
 
 from __future__ import annotations
 

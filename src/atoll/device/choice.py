@@ -57,7 +57,7 @@ def one_each(selections: Sequence[Selection]) -> list[EdgeTpu]:
         free = [device for device in meant[number] if device not in chosen.values()]
         if not free:
             raise DeviceError(
-                f"Edge TPU '{_name(selections[number])}' is asked for more often than there are such devices",
+                f"Edge TPU '{_name(selections[number])}' is named more often than there are such devices",
                 "See what is there: atoll devices.",
             )
         chosen[number] = free[0]
@@ -97,7 +97,7 @@ def fits_bus(device: EdgeTpu, bus: str | None) -> bool:
         UsageError: There is no such bus.
     """
     if bus is not None and bus not in CHOICES:
-        raise UsageError(f"'{bus}' is no bus of an Edge TPU", f"Known are {', '.join(CHOICES)}.")
+        raise UsageError(f"'{bus}' is not a bus of an Edge TPU", f"Known are {', '.join(CHOICES)}.")
     return bus is None or device.bus in CHOICES[bus]
 
 

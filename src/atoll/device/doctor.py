@@ -1,4 +1,4 @@
-"""This machine -> what works, what does not, and what to do about it, in the order in which to do it."""
+"""This machine → what works, what does not, and what to do about it, in the order in which to do it."""
 
 from __future__ import annotations
 

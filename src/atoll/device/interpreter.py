@@ -1,4 +1,4 @@
-"""A ``.tflite`` file and a device in -> an ordinary LiteRT interpreter with the device attached."""
+"""A ``.tflite`` file and a device in → an ordinary LiteRT interpreter with the device attached."""
 
 from __future__ import annotations
 

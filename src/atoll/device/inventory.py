@@ -123,7 +123,7 @@ def _device(bus: BusKind, index: int) -> VirtualEdgeTpu:
     path = f"virtual:{bus.type}:{index}"
     version = os.environ.get(RUNTIME_VARIABLE, str(RUNTIME_VERSION))
     if not re.fullmatch(r"[0-9]{1,6}", version):
-        raise UsageError(f"{RUNTIME_VARIABLE}={version!r} is no runtime version", "Examples: 10, 13, 14.")
+        raise UsageError(f"{RUNTIME_VARIABLE}={version!r} is not a runtime version", "Examples: 10, 13, 14.")
     if (path, bus.name) not in _virtual:
         _virtual[path, bus.name] = VirtualEdgeTpu(path, bus.type, usb=2 if bus.name == "usb2" else 3, listed=True)
     device = _virtual[path, bus.name]

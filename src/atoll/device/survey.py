@@ -1,4 +1,4 @@
-"""This machine -> its Edge TPUs, real and virtual, with everything that can be known without opening them."""
+"""This machine → its Edge TPUs, real and virtual, with everything that can be known without opening them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def latency_function(
 ) -> Callable[[Invocation], float]:
     """What ``VirtualEdgeTpu.latency`` takes: seconds of an invocation by the clock, load and link that it meets.
 
-    Operators of the CPU are left out: whoever waits for this time runs them. Of a file with several regions each
+    Operators of the CPU are left out: whoever waits for this time runs them. In a file with several regions each
     invocation takes the mean of them. Raises as :func:`workload`.
     """
     work = workload(source, original)

@@ -42,7 +42,7 @@ class Simulation:
     """Per stage: share of the total time that its devices compute, mean over replicas."""
     host_utilization: float
     spans: tuple[StageSpan, ...]
-    """Of the first items, in order of their end."""
+    """What ran when, for the first items, in order of their end."""
 
     @property
     def interval_ms(self) -> float:

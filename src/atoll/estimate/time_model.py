@@ -26,7 +26,7 @@ class OperatorTiming:
     on_tpu: bool
     macs: int
     cycles: float
-    """Of the chip: ideal cycles × overhead, or bytes moved / bytes per cycle; 0 on the CPU."""
+    """Time of the chip: ideal cycles × overhead, or bytes moved / bytes per cycle; 0 on the CPU."""
     compute_ms: float
     """At the clock asked for; on the CPU its whole time."""
     stream_ms: float
@@ -54,7 +54,7 @@ class RegionTiming:
     instructions_ms: float
     """Bytes of the instruction stream / ``bus.parameters_mb_s``: it crosses the bus with every inference."""
     cached_compute_ms: float
-    """Of operators whose parameters are on the chip, or that have none."""
+    """Computing operators whose parameters are on the chip, or that have none."""
     streamed_ms: float
     """The longer of streaming parameters and of computing the operators they belong to."""
     output_ms: float
@@ -99,7 +99,7 @@ class Timing:
 
     @property
     def transfer_ms(self) -> float:
-        """Of that, activations crossing the bus and their work on the host."""
+        """The part of it that is activations crossing the bus and their work on the host."""
         return sum(region.input_ms + region.output_ms + region.relayout_ms for region in self.regions)
 
     @property

@@ -26,7 +26,7 @@ _READ = "Parameters are cached or streamed as the compiled file has them"
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What one Edge TPU has to do, and the host around it."""
+    """What one Edge TPU has to do, and its host for it."""
 
     name: str
     source: Model

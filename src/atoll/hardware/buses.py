@@ -1,4 +1,4 @@
-"""The buses that an Edge TPU may hang on: what they are called, what they carry, and what is measured of them."""
+"""The buses of Edge TPUs: their names, what they carry, and which host was measured for each."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class BusKind:
     load_mb_s: float
     """How fast parameters are loaded into a virtual device in real time (MB/s; ../shared/facts/timing.md)."""
     speed_mbps: int | None
-    """Of the link of a virtual device (Mbit/s); None: not told."""
+    """Speed of the link of a virtual device (Mbit/s); None: not shown."""
     host: str
-    """The measured host profile that stands for the bus where no other is named."""
+    """The measured host that is modelled for the bus where no other is named."""
 
 
 BUSES = MappingProxyType(

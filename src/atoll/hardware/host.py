@@ -161,7 +161,7 @@ def load_target(name_or_path: str | Path) -> Target:
 
 
 def host_of(bus: str | None = None, target: Target | str | Path | None = None) -> Target:
-    """The host that a bus or a target stands for; that of PCIe where neither is given.
+    """The host that a target names, or the measured one of a bus; that of PCIe where neither is given.
 
     Args:
         bus: One of :data:`atoll.hardware.buses.BUSES`, by its measured host.
@@ -190,7 +190,7 @@ def hosts_of(
     Raises as :func:`host_of`.
     """
     if mixed and (bus or target):
-        raise UsageError("--mixed and --bus or --target both say what the Edge TPUs hang on", "Leave one of them out.")
+        raise UsageError("--mixed and --bus or --target both name the bus of the Edge TPUs", "Leave one of them out.")
     if not mixed:
         return {"any": host_of(bus, target)}
     return {kind: host_of(kind) for kind in dict.fromkeys(mixed)}
@@ -256,7 +256,7 @@ def _base(document: Mapping[str, Any], origin: str) -> Mapping[str, Any]:
     if not name:
         return shared
     if name not in profile_names():
-        raise UsageError(f"{origin}: base '{name}' is no profile", f"Known are {', '.join(profile_names())}.")
+        raise UsageError(f"{origin}: base '{name}' is not a profile", f"Known are {', '.join(profile_names())}.")
     return {**shared, **_built_in(name)}
 
 

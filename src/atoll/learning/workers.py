@@ -50,7 +50,7 @@ def open_workers(
         model: Compiled or not.
         devices: Names of devices (``usb``, ``pci:1``, ``:2``, a path); none: every Edge TPU. ``("cpu",)``: no device.
         segments: Devices that one pipeline runs over; there are as many functions as inputs keep the pipelines full.
-        on_message: Told what the lease waits for.
+        on_message: Called with what the lease waits for.
 
     Raises:
         UsageError: There are fewer devices than segments, real and virtual ones are mixed, or a compiled model is to

@@ -42,7 +42,7 @@ def up_to(model: Model, outputs: Sequence[str]) -> Model:
     """The part of the model that computes the tensors ``outputs``, with them as its outputs; inputs in their order.
 
     Raises:
-        KeyError: a name is no tensor of graph 0, or of its twin.
+        KeyError: a name is not a tensor of graph 0, or of its twin.
     """
 
     def cut(graph: Graph) -> Graph:

@@ -35,7 +35,7 @@ def between(graph: Graph, inputs: Iterable[str], outputs: Sequence[str]) -> tupl
     """The operators that compute the tensors ``outputs`` from the tensors ``inputs``, in execution order.
 
     Raises:
-        KeyError: a name of ``outputs`` is no tensor of the graph.
+        KeyError: a name of ``outputs`` is not a tensor of the graph.
     """
     stop = set(inputs)
     names = {tensor.name: i for i, tensor in enumerate(graph.tensors)}

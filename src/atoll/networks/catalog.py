@@ -1,4 +1,4 @@
-"""Name and seed -> one of the standard networks as a model; and the list of names."""
+"""Name and seed → one of the standard networks as a model; and the list of names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Size parameters -> networks whose output covers the image: an SSD detector and a U-Net."""
+"""Size parameters → networks whose output covers the image: an SSD detector and a U-Net."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variant number -> EfficientNet-Lite: no squeeze-and-excite, ReLU6, stem and head of fixed width."""
+"""Variant number → EfficientNet-Lite: no squeeze-and-excite, ReLU6, stem and head of fixed width."""
 
 from __future__ import annotations
 

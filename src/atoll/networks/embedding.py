@@ -1,4 +1,4 @@
-"""A classifier -> the extractor of its embedding, alone or with last layers that weight imprinting can train."""
+"""A classifier → the extractor of its embedding, alone or with last layers that weight imprinting can train."""
 
 from __future__ import annotations
 

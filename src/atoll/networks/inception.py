@@ -1,4 +1,4 @@
-"""Resolution -> InceptionV3, as Keras applications declares it."""
+"""Resolution → InceptionV3, as Keras applications declares it."""
 
 from __future__ import annotations
 

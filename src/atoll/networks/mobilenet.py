@@ -1,4 +1,4 @@
-"""Width and resolution -> MobileNetV1 or MobileNetV2, as Keras applications declares them."""
+"""Width and resolution → MobileNetV1 or MobileNetV2, as Keras applications declares them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Number of blocks per stage -> ResNet with bottlenecks, version 1.5 (the stride is in the 3x3 convolution)."""
+"""Number of blocks per stage → ResNet with bottlenecks, version 1.5 (the stride is in the 3x3 convolution)."""
 
 from __future__ import annotations
 

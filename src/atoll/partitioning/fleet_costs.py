@@ -12,7 +12,7 @@ from atoll.partitioning.search.contiguous import Stage
 from atoll.partitioning.search.convex import Piece, PieceBound
 from atoll.partitioning.segment_costs import Operators, SegmentCosts
 
-CPU_CORES = "Each Edge TPU, copies and replicas too, is taken to have a CPU core for the operators on the CPU."
+CPU_CORES = "It is assumed that each Edge TPU, copies and replicas too, has a CPU core for the operators on the CPU."
 """What predictions with copies or replicas take to be so, where there are such operators."""
 
 

@@ -84,7 +84,7 @@ def read_partition(path: str | Path, graph: Graph) -> PartitionFile:
 
     Raises:
         FileAccessError: the file cannot be opened.
-        PartitionError: it is no partition, or loses, repeats or misplaces an operator; the message names it.
+        PartitionError: it is not a partition, or loses, repeats or misplaces an operator; the message names it.
     """
     document = _document(path)
     number = {name: n for n, name in enumerate(operator_names(graph))}

@@ -1,4 +1,4 @@
-"""The pipeline's calls -> the same for asyncio, without a thread per call and safe to cancel."""
+"""The pipeline's calls → the same for asyncio, without a thread per call and safe to cancel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Inputs = Mapping[str, Array] | Array
-"""Of one inference: by name, or the array itself where there is one."""
+"""Inputs of one inference: by name, or the array itself where there is one."""
 Listeners = list[Callable[[], object]]
 
 

@@ -1,4 +1,4 @@
-"""Sizes of queues and a memory budget -> how many items may be in flight."""
+"""Sizes of queues and a memory budget → how many items may be in flight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interpreters and their wiring -> running threads, at least one per segment, joined by channels, that always end."""
+"""Interpreters and their wiring → running threads, at least one per segment, joined by channels, that always end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user gave as segments -> the interpreters of each segment, checked, and ready to run."""
+"""What the user gave as segments → the interpreters of each segment, checked, and ready to run."""
 
 from __future__ import annotations
 

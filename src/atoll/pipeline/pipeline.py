@@ -1,4 +1,4 @@
-"""Inputs by name -> outputs by name, in order, through one interpreter and one thread per segment, or several."""
+"""Inputs by name → outputs by name, in order, through one interpreter and one thread per segment, or several."""
 
 from __future__ import annotations
 
@@ -36,37 +36,41 @@ MEMORY_BUDGET = 256 << 20
 class Pipeline(AsyncPipeline):
     """Runs the segments of one model at the same time, each on its own interpreter, on successive inputs.
 
-    ``interpreters``: one per segment, in order, or a list of them (replicas, which take work from one queue);
-    anything with LiteRT's ``Interpreter`` interface, or a function without arguments that opens one. Nobody else may
-    use them while the pipeline runs.
-    ``allocate``: call ``allocate_tensors`` on each first (always in ``processes``). ``devices``: their names, in the
-    same form (default: what the interpreters' attribute ``device`` says).
-    ``inputs``/``outputs``: what the pipeline takes (default: the inputs of segment 0) and the names it
-    returns (default: the outputs of the last segment, and those of earlier ones that no other segment takes).
-    ``input_queue``, ``stage_queue``, ``output_queue``: how many items may wait in front of the first segment,
-    between two, and behind the last. ``memory_budget``: the most bytes of tensors in flight (None: no limit).
-    ``allocator``: where the arrays of inputs, relayed tensors and outputs come from (default: a pool).
+    Every method may be called from any thread. Leaving the ``with`` block finishes what is inside (an exception drops
+    it) and ends all threads; results not popped yet can be popped afterwards.
 
-    ``on_error``: ``"stop"`` ends the pipeline at the first failed item; ``"continue"`` goes on with the next item;
-    ``"retry"`` tries the item up to ``retries`` times more, each time on the interpreter that ``reopen(segment,
-    failed_interpreter)`` gives, or on the next of ``spares[segment]``, or else on the same one, and at last on a
-    sibling's; if all fail it goes on with the next item. ``stall_timeout``: after so many seconds an item counts as
-    failed and the segment goes on, on another interpreter and thread (None: never).
+    Args:
+        interpreters: One per segment, in order, or a list of them (replicas, which take work from one queue): anything
+            with LiteRT's ``Interpreter`` interface, or a function without arguments that opens one. Nobody else may use
+            them while the pipeline runs.
+        inputs: What the pipeline takes; None: the inputs of segment 0.
+        outputs: The names it returns; None: the outputs of the last segment, and those that no other segment takes.
+        input_queue, stage_queue, output_queue: How many items may wait before the first segment, between two segments,
+            and behind the last.
+        memory_budget: The most bytes of tensors in flight; None: no limit.
+        allocator: Where the arrays of inputs, relayed tensors and outputs come from; None: a pool.
+        on_error: ``"stop"`` ends the pipeline at the first failed item; ``"continue"`` goes on with the next item;
+            ``"retry"`` tries the item again, and if all tries fail goes on with the next.
+        retries: How many more tries: on what ``reopen`` opens, else on the next of ``spares``, else on the same
+            interpreter, and at last on a sibling's.
+        reopen: ``reopen(segment, failed_interpreter)`` gives another interpreter.
+        spares: Further interpreters by segment.
+        stall_timeout: Seconds after which an item counts as failed, and the segment goes on, on another interpreter and
+            thread; None: never.
+        devices: Names of the devices, in the form of ``interpreters``; None: what their attribute ``device`` says.
+        allocate: Call ``allocate_tensors`` on each first (always with ``processes``).
+        trace: Records what happened when.
+        short_interval: Keep Python's thread switch interval short while the pipeline runs, so that Python code in other
+            threads does not stop it.
+        processes: Run the segments in so many other processes, so that they share no interpreter lock, and a driver that
+            crashes takes only its process with it. Interpreters and ``spares`` must then be functions of modules that
+            open them, or ``functools.partial`` of such. When a process dies, all are started anew, and what was inside
+            is sent again; the item at which it died counts as failed. A script needs ``if __name__ == "__main__":``, as
+            with :mod:`multiprocessing`.
+        cpus: Tie each process to one of these processors, in turn: threads pass their lock on more quickly there.
 
-    ``processes``: run the segments in so many other processes, each some that follow each other: then interpreter locks
-    are no bound, and a driver that crashes takes only its process with it. Interpreters and ``spares`` must be given as
-    functions that open them there (of modules, or ``functools.partial`` of such, for pickle takes them). When a process
-    dies, all are started anew, and what was inside is sent again; the item that it died of counts as failed. A script
-    that uses it guards its main part with ``if __name__ == "__main__":``, as :mod:`multiprocessing` wants.
-    ``cpus``: tie each process to one of these processors, in turn: its threads pass their lock on more quickly there.
-
-    ``trace``: records what happened when. ``short_interval``: keep Python's thread switch interval short while the
-    pipeline runs, so that Python code in other threads does not stop it.
-
-    Raises :class:`PipelineError` when the segments do not fit together or an option is wrong.
-
-    Every method may be called from any thread. Leaving the ``with`` block finishes what is inside (an
-    exception drops it) and ends all threads; results not popped yet can be popped afterwards.
+    Raises:
+        PipelineError: The segments do not fit together, or an option is wrong.
     """
 
     _on_drop: ClassVar[Literal["abort", "close"]] = "abort"

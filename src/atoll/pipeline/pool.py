@@ -1,4 +1,4 @@
-"""A tensor's shape and type -> an array nobody else uses, whose memory comes back when nobody looks at it any more."""
+"""A tensor's shape and type → an array nobody else uses, whose memory comes back when nobody looks at it any more."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ STALL_S = 120.0
 
 Clock = Literal["max", "standard", "reduced"]
 Watch = Callable[[Pipeline], AbstractContextManager[object]]
-"""Entered around a run, with the running pipeline."""
+"""From the running pipeline to a context manager that is entered while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class RunSettings:
     real_time: bool = False
     """Virtual devices take as long as modelled."""
     clock: Clock | None = None
-    """Of the devices; None: ``max`` for virtual ones, what the runtime chooses for real ones."""
+    """Clock of the devices; None: ``max`` for virtual ones, what the runtime chooses for real ones."""
     per_device: int | None = None
     """Interpreters per device; None: 2 on virtual devices in real time, 1 elsewhere."""
     stall: float | None = STALL_S
@@ -58,7 +58,7 @@ class RunSettings:
     """The uncompiled model of compiled files."""
     trace: Trace | None = None
     watch: Watch = nullcontext
-    """Entered around the run, with the running pipeline."""
+    """Gives a context manager for the running pipeline, which is entered while it runs."""
 
     def target_of(self, device: EdgeTpu) -> Target | None:
         """The host that the latency of a device is modelled for."""
@@ -97,7 +97,7 @@ def run_deployment(
         devices: As many as they have replicas together, in the order of the segments.
         frames: At least ``settings.inferences`` sets of inputs by tensor name.
         settings: How.
-        on_progress: Told how many results have come out.
+        on_progress: Called with how many results have come out.
 
     Raises:
         DeviceError: A device cannot run its file, or is gone.

@@ -1,4 +1,4 @@
-"""A pipeline runs -> Python threads change over soon enough for it, however busy the others are."""
+"""A pipeline runs → Python threads change over soon enough for it, however busy the others are."""
 
 from __future__ import annotations
 

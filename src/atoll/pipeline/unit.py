@@ -1,4 +1,4 @@
-"""An interpreter and its segment's wiring -> a function from the tensors it reads to those it gives."""
+"""An interpreter and its segment's wiring → a function from the tensors it reads to those it gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tensors that each segment takes and gives -> which segment reads, fetches and drops which tensor."""
+"""The tensors that each segment takes and gives → which segment reads, fetches and drops which tensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class HasTensorDetails(Protocol):
     """What tells its tensors as LiteRT's ``Interpreter`` does."""
 
     def get_input_details(self) -> Sequence[Mapping[str, Any]]:
-        """Of each input ``name``, ``index``, ``shape`` and ``dtype``."""
+        """For each input: ``name``, ``index``, ``shape`` and ``dtype``."""
 
     def get_output_details(self) -> Sequence[Mapping[str, Any]]:
         """The same of each output."""

@@ -48,7 +48,7 @@ class Assignment:
 def share_devices(
     models: Sequence[ModelNeeds], devices: int, together: Callable[[tuple[int, ...]], Sequence[float]]
 ) -> Assignment:
-    """The assignment that serves the model best that is served worst; of equals the one with the fewest devices.
+    """The assignment in which the model that is served worst is served best; of equals, that with the fewest devices.
 
     Args:
         together: seconds per inference of each of some models (by number, ascending) that are co-compiled for one

@@ -40,7 +40,7 @@ class Sharing:
         return [row for group in assignment.groups for row in self._rows(devices, group)]
 
     def off_chip_bytes(self, group: Sequence[int]) -> tuple[int, ...]:
-        """Of each model of a group that shares a device the parameters that cross the bus with every inference."""
+        """For each model of a group that shares a device: parameter bytes that cross the bus with every inference."""
         return tuple(sum(self.costs[n].layers[i].nbytes for i in streamed) for n, streamed in self._streamed(group))
 
     def seconds_together(self, group: Sequence[int]) -> list[float]:

@@ -96,7 +96,7 @@ def _image(path: Path, tensor: Tensor) -> Array:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((width, height)), np.int16)
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is no image that Pillow can read: {error}") from error
+        raise InputError(f"{path} is not an image that Pillow can read: {error}") from error
     dtype = tensor.dtype.numpy
     if dtype.kind == "f":
         return (pixels.reshape(tensor.shape) / 127.5 - 1).astype(dtype)

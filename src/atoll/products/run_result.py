@@ -32,12 +32,12 @@ class SegmentRun:
 
     @property
     def mean_s(self) -> float:
-        """Of one inference on one device."""
+        """The mean time of one inference on one device."""
         return sum(stage.total_s for stage in self.stages) / max(self.count, 1)
 
     @property
     def p95_s(self) -> float:
-        """Of the device that is slowest by this."""
+        """The 95th percentile of the device where that is longest."""
         return max(stage.p95_s for stage in self.stages)
 
     @property

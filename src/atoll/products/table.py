@@ -33,7 +33,7 @@ class Column:
     shortened in the middle. ``number``: with ``digits`` decimals. ``bytes``: a count of them. ``share``: 0 to 1, shown
     in %. ``change``: relative, 0.1 is shown as +10 %."""
     unit: str = ""
-    """Of a number, shown in the heading: ms, MHz, ..."""
+    """The unit of a number, shown in the heading: ms, MHz, ..."""
     digits: int = 0
     importance: int = 0
     """0: always shown. Where a table is too wide, the columns with the highest number are left out first."""

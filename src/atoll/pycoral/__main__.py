@@ -1,4 +1,4 @@
-"""``python -m atoll.pycoral SCRIPT ARGS``: an unmodified program for ``pycoral`` -> the same on this package."""
+"""``python -m atoll.pycoral SCRIPT ARGS``: an unmodified program for ``pycoral`` → the same on this package."""
 
 from __future__ import annotations
 

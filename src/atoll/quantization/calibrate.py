@@ -1,4 +1,4 @@
-"""A network and a seed -> int8 weights, their scales and biases, and the range of every tensor.
+"""A network and a seed → int8 weights, their scales and biases, and the range of every tensor.
 
 Weights are drawn as integers. One float pass over a few images sets each layer's scale and bias, channel by channel,
 so that its output has a chosen mean and deviation: the statistics of a batch norm, folded. Without this, the signal of

@@ -1,4 +1,4 @@
-"""Calls that declare layers -> a network: named float layers with their shapes, parameters and multiply-accumulates."""
+"""Calls that declare layers → a network: named float layers with their shapes, parameters and multiply-accumulates."""
 
 from __future__ import annotations
 

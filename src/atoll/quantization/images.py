@@ -1,4 +1,4 @@
-"""Shape, count and seed -> random images that differ in colour, contrast and structure, as int8 model inputs."""
+"""Shape, count and seed → random images that differ in colour, contrast and structure, as int8 model inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer and its float inputs (N, ...) -> its float output, in numpy; and what TFLite calls each kind of layer."""
+"""A layer and its float inputs (N, ...) → its float output, in numpy; and what TFLite calls each kind of layer."""
 
 from __future__ import annotations
 

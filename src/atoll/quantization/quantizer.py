@@ -1,4 +1,4 @@
-"""A calibrated network -> a full-integer int8 model, by the TensorFlow Lite 8-bit quantisation specification."""
+"""A calibrated network → a full-integer int8 model, by the TensorFlow Lite 8-bit quantisation specification."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class CalibratedRun:
     before_ms: float
     """As the target models it that the fit started from."""
     after_ms: float
-    """As the fitted target models it. Its error is no held-out error: the fit knew the run."""
+    """As the fitted target models it. Its error is not a held-out error: the fit knew the run."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

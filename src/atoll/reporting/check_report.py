@@ -75,7 +75,7 @@ class CheckReport(Result):
 
 
 def multiply_accumulates(graph: Graph, operator: Operator) -> int:
-    """Of one inference: what convolutions, fully connected layers and LSTMs multiply; 0 for everything else."""
+    """In one inference: what convolutions, fully connected layers and LSTMs multiply; 0 for everything else."""
     weights = graph.tensor_of(operator, 1)
     output = graph.tensors[operator.outputs[0]] if operator.outputs else None
     source = graph.tensor_of(operator, 0)

@@ -35,7 +35,7 @@ class CompileReport(Result):
     compiler: str
     """Its name and version."""
     compiler_path: str
-    """Of the vendor's; "" of ours."""
+    """Path of the vendor's compiler; "" if it was ours."""
     virtual: bool
     """Whether the files are for virtual devices only."""
     default_runtime: int
@@ -43,7 +43,7 @@ class CompileReport(Result):
     files: tuple[FileReport, ...]
     """One per segment, or one per co-compiled model, in the order of compilation."""
     attempts: tuple[Attempt, ...] = ()
-    """Of the search for a compilation that succeeds: each when it began, and again when it failed."""
+    """The tries of the search for a compilation that succeeds: each when it began, and again when it failed."""
     orders: OrderSearch | None = None
     """The orders of co-compiled models that were tried."""
     agreements: tuple[Agreement, ...] = ()

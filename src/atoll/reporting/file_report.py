@@ -46,7 +46,7 @@ class FileReport:
     output_bytes: int
     total_operators: int
     mapped_operators: int
-    """Of them on the Edge TPU."""
+    """How many of them run on the Edge TPU."""
     on_chip_bytes: int
     remaining_bytes: int
     off_chip_bytes: int

@@ -19,7 +19,7 @@ class LearnReport(Result):
     """The classifier's file."""
     labels_file: str
     labels: tuple[str, ...]
-    """Of the classes, by their numbers."""
+    """The names of the classes, by their numbers."""
     method: str
     """``imprint`` or ``softmax``."""
     trained_on: int
@@ -31,7 +31,7 @@ class LearnReport(Result):
     confusion: tuple[tuple[int, ...], ...]
     """``confusion[i][j]``: how many of them show class i and were taken for class j."""
     iterations: int | None = None
-    """Of gradient descent, as the following: batches trained on."""
+    """Batches trained on. This and the following are of gradient descent only."""
     loss: float | None = None
     """Cross entropy of the last batch, in nats."""
     train_accuracy: float | None = None

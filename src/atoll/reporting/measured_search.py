@@ -26,7 +26,7 @@ class MeasuringEffort:
     asked: int
     """Segments whose time the search wanted to know."""
     measured: int
-    """Of them compiled and measured now, not remembered."""
+    """How many of them were compiled and measured now, not remembered."""
     compiler: str
     """Compiler, version and options."""
     failures: tuple[FailedSegment, ...]

@@ -78,13 +78,13 @@ class PartitionSearch:
             best = f"No other cuts in execution order are better ({count - 2:,} places to cut)."
             return f"{best} Cuts along branches were not tried."
         if self.exact and self.gap <= 1e-9:
-            every = f"all {count:,} sets of operators that can lie before a cut count"
-            return f"No such pipeline is better under the model: {every}."
+            every = f"all {count:,} sets of operators that can come before a cut were searched"
+            return f"Under the model no pipeline of this kind is better: {every}."
         what = "latency" if self.bound_of == "latency_ms" else "time between results"
-        how_many = "all" if self.exact else "not all, but"
+        how_many = "All" if self.exact else "Not all, but"
         return (
-            f"Of the sets of operators that can lie before a cut {how_many} {count:,} were searched. Bound: whatever "
-            f"the cuts, the {what} is at least {self.lower_bound_ms:.3f} ms; the gap is {self.gap:.1%}."
+            f"{how_many} {count:,} sets of operators that can come before a cut were searched. With any cuts the "
+            f"{what} is at least {self.lower_bound_ms:.3f} ms; the gap is {self.gap:.1%}."
         )
 
 
@@ -228,7 +228,7 @@ class PartitionReport(Result):
         return (*([self.search.describe()] if self.search else []), *self.how)
 
     def _modelled_ms(self) -> Sequence[float | None]:
-        """Of each segment, where what it takes was measured."""
+        """A row for each segment, with the measured time."""
         return [each.modelled_ms for each in self.measured.segments] if self.measured else [None] * len(self.segments)
 
     def _neighbour_table(self) -> Table:

@@ -18,7 +18,7 @@ from atoll.products.table import Column, Table, Value
 HELPS = 1.05
 """Less than 5 % more is no help worth two devices: the predictions are not that good."""
 _ENOUGH = 1 - 1e-9
-"""Of a wanted rate: sums in another order round differently."""
+"""The share of a wanted rate that counts as reached: sums in another order round differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class PlannedUse:
     latency_ms: float
     """One inference through the empty pipeline."""
     off_chip_bytes: int
-    """Of all stages."""
+    """The sum of all stages."""
     stages: tuple[PlannedStage, ...]
     accuracy: Accuracy | None
     """What is known about the error of such a prediction."""
@@ -77,18 +77,18 @@ class PlanRow:
     """A number of devices and a model: the best use of them, and of one model the best of two shapes beside it."""
 
     devices: int
-    """That there are, for all models."""
+    """How many there are, for all models."""
     model: str
     wanted: float | None
     """Inferences per second, where some are."""
     shares_with: tuple[str, ...]
     """The other models on the same devices."""
     best: PlannedUse
-    """Maybe of fewer devices, when more bring nothing."""
+    """It may use fewer devices, when more bring nothing."""
     pipeline: PlannedUse | None
     """The best without replicas; None where there are several models."""
     copies: PlannedUse | None
-    """Of the whole model; None where an Edge TPU cannot hold it, or there are several models."""
+    """Copies of the whole model; None where an Edge TPU cannot hold it, or there are several models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,11 @@ class TwoMore:
 
     devices: int
     kind: str
-    """Of the two, ``any`` where all are alike."""
+    """The kind of the two, ``any`` where all are alike."""
     throughput: float
     latency_ms: float
     gain: float
-    """Of the throughput, relative: 0.1 is 10 % more."""
+    """The change of the throughput: 0.1 is 10 % more."""
 
 
 _COLUMNS: tuple[tuple[Column, Callable[[PlanRow], Value]], ...] = (
@@ -137,7 +137,7 @@ class PlanReport(Result):
     """The wanted inferences per second of each model; empty where none are wanted."""
     rows: tuple[PlanRow, ...]
     two_more: tuple[TwoMore, ...]
-    """Of one model: for each number of devices, or of devices of different kinds for the last number and each kind."""
+    """Empty for several models. An item for each number; for devices of different kinds, one for each kind."""
     too_few: tuple[int, ...]
     """Numbers asked for that cannot keep to the memory limit: they have no rows."""
     how: tuple[str, ...]
@@ -198,7 +198,7 @@ class PlanReport(Result):
 
     def _rate(self) -> str:
         if not self.fps:
-            return "No --fps is given: the model served worst gets as many inferences/s as can be."
+            return "No --fps is given: the model with the fewest inferences/s gets as many as possible."
         alone, most = len(self.models) == 1, self.numbers[-1]
         if self.fewest is not None:
             wanted = f"{self.fps[0]:g}/s take" if alone else "The wanted rates take"

@@ -57,7 +57,7 @@ class SegmentProfile:
     transfer_ms: float
     instructions_ms: float
     compute_ms: float
-    """Of the Edge TPU, as far as nothing is waited for but itself."""
+    """What limits the Edge TPU while it waits for nothing else."""
     stream_ms: float
     """Streamed parameters, where the Edge TPU waits for them."""
     cpu_ms: float

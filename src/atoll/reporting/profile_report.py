@@ -45,7 +45,7 @@ class ProfileReport(Result):
     target: str
     """The host profile that the times are modelled with."""
     description: str
-    """Of the target."""
+    """A sentence about the target."""
     bus: str
     clock_mhz: float
     segments: tuple[SegmentProfile, ...]

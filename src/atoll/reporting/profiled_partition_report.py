@@ -34,7 +34,7 @@ class ProfiledPartitionReport(Result):
     difference_ms: float
     """Between the slowest and the fastest segment."""
     start_slowest_ms: float | None
-    """Of the segments with equal parameter bytes that the search began with; None: one of them failed."""
+    """The slowest of the segments with equal parameter bytes that the search began with; None: one failed."""
     effort: MeasuringEffort
     output: str
     """The directory of the files."""

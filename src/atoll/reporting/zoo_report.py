@@ -20,7 +20,7 @@ class ZooReport(Result):
     output: str | None = None
     """The file that was written."""
     seed: int | None = None
-    """Of the random weights in it."""
+    """Seed of the random weights in it."""
 
     def answer(self) -> tuple[str, ...]:
         """The file alone, so that other commands can take it from here."""

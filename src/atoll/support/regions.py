@@ -86,7 +86,7 @@ def _following(graph: Graph, needed: tuple[frozenset[int], ...], stops: dict[int
         stop = next((stops[i] for i in operator.inputs if i in stops), None)
         origin = next((other for other in sorted(needed[index]) if other in cut), None)
         if stop is not None:
-            why, status = f"It reads '{stop}', where mapping was told to stop.", Status.UNSPECIFIED
+            why, status = f"It reads '{stop}', where mapping stops as asked.", Status.UNSPECIFIED
         elif origin is not None:
             why, status = f"It follows {graph.where(origin)}, behind the stop.", Status.MORE_THAN_ONE
         else:

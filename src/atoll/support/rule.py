@@ -111,7 +111,7 @@ class Rule:
     test: Check
 
     def finding(self, where: str, why: str) -> Finding:
-        """What users are told where the test has found a reason."""
+        """The finding for users, where the test has found a reason."""
         return Finding(self.name, where, f"{self.text} Here {why}.", self.remedy, self.status.value)
 
 

@@ -67,7 +67,7 @@ def test_it_is_called_as_the_vendors_compiler_is(tmp_path: Path, model: Path) ->
         ("echo Internal compiler error; exit 1", "failed with status 1: Internal compiler error"),
         ("kill -9 $$", "killed by signal 9"),
         ("echo all is well", "left no compiled model; it printed: all is well"),
-        ('echo nonsense > "$output"', "is no model"),
+        ('echo nonsense > "$output"', "is not a model"),
         ("exec cat /dev/zero", "printed more than 1048576 bytes"),
         ("printf 'a\\033[2Jb'; exit 1", "it printed: a�[2Jb"),
     ],

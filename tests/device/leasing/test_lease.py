@@ -142,7 +142,7 @@ def test_the_environment_says_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(UsageError, match=waiting.VARIABLE):
             waiting.seconds_to_wait(None)
     for wait in (-1.0, math.nan):
-        with pytest.raises(UsageError, match="no time to wait"):
+        with pytest.raises(UsageError, match="cannot wait"):
             lease(1, wait=wait)
 
 

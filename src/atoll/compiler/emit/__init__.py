@@ -1,4 +1,4 @@
-"""Writing down what was decided: packages, custom operators, file names, tokens."""
+"""Writing the compiled model: packages, custom operators, file names, tokens."""
 
 from atoll.compiler.emit.compiled_segment import Compiled, CompiledSegment, caching_token, segment_name
 from atoll.compiler.emit.custom_operators import with_custom_operators

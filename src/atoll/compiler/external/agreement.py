@@ -67,7 +67,7 @@ _TITLES = {
 
 
 def predicted_figures(segment: CompiledSegment) -> Figures:
-    """Of a segment that we compiled."""
+    """The figures of a segment that we compiled."""
     return Figures(
         operators=len(segment.source.main.operators),
         mapped_operators=sum(len(region) for region in segment.regions),
@@ -81,7 +81,7 @@ def predicted_figures(segment: CompiledSegment) -> Figures:
 
 
 def vendor_figures(said: ParsedModel, subgraphs: int, runtime: int | None) -> Figures:
-    """Of a report, and what only the file itself tells."""
+    """The figures of a report, and what only the file itself tells."""
     mapped, total = said.mapped_operators, said.total_operators
     rows = said.operators
     if mapped is None and rows:
@@ -118,7 +118,7 @@ def differences(predicted: Figures, vendor: Figures) -> tuple[Difference, ...]:
 
 
 def sentences(segments: Sequence[Agreement]) -> list[str]:
-    """What agrees, what differs, and what was stepped around."""
+    """What agrees, what differs, and what was avoided by an earlier stop."""
     lines = [
         f"{segment.file}: the vendor's compiler failed at first and was asked to stop earlier: "
         f"{segment.vendor.mapped_operators} of {segment.vendor.operators} operators run on the Edge TPU."

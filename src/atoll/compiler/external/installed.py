@@ -33,7 +33,7 @@ class Program:
 
     path: str
     version: str
-    """Of the vendor's compiler, such as 16.0.384591198; of another the first line that it says to ``--version``."""
+    """The version of the vendor's compiler, such as 16.0.384591198; of another program its answer to ``--version``."""
 
 
 def find_compiler(chosen: str | None = None) -> Program | None:

@@ -37,7 +37,7 @@ class VendorCompiler(Compiler):
 
     path: str
     version: str
-    """Of the vendor's, such as 16.0.384591198; of another program what it says of itself."""
+    """The version of the vendor's, such as 16.0.384591198; of another program what it says of itself."""
     options: CompileOptions = CompileOptions()
 
     @property
@@ -95,7 +95,7 @@ class VendorCompiler(Compiler):
             read_model(output)
         except (FileAccessError, InvalidModelError) as error:
             raise CompilerFailedError(
-                f"{path}: {self.name} left {output.name}, which is no model: {error.message}",
+                f"{path}: {self.name} left {output.name}, which is not a model: {error.message}",
                 "Try again; if it comes back, take another cut or another version of the compiler.",
             ) from error
         return output
@@ -105,7 +105,7 @@ class VendorCompiler(Compiler):
     ) -> list[VendorResult]:
         """Compile several files (the segments of a model), ``jobs`` at a time (default: one for each core).
 
-        What it fails on is tried again with an earlier stop. ``on_result`` is told how many are done.
+        What it fails on is tried again with an earlier stop. ``on_result`` is called with how many are done.
 
         Raises:
             CompilerFailedError: the first failure; those under way are ended, the others not begun.

@@ -110,12 +110,12 @@ class MemoryPlan:
 
     @property
     def used(self) -> int:
-        """Of the capacity, what cached parameters of all models take, in bytes."""
+        """Bytes of the capacity that cached parameters of all models take."""
         return sum(model.used for model in self.models)
 
     @property
     def remaining(self) -> int:
-        """Of the capacity, what is left, in bytes."""
+        """Bytes of the capacity that are left."""
         return self.capacity - self.used
 
     @property

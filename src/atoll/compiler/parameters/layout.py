@@ -42,7 +42,7 @@ class Layout:
     """Where the parameters of one Conv2D, DepthwiseConv2D or FullyConnected lie within its part of the blob."""
 
     weights_shape: tuple[int, ...]
-    """Of the TFLite tensor."""
+    """Shape of the TFLite tensor."""
     signed: bool
     """int8 weights, stored as the byte + 128."""
     form: Form

@@ -1,4 +1,4 @@
-"""The environment -> the directory where all processes of this machine meet to share its devices."""
+"""The environment → the directory where all processes of this machine meet to share its devices."""
 
 from __future__ import annotations
 

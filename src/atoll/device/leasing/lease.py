@@ -1,4 +1,4 @@
-"""A number of Edge TPUs wanted -> devices that no other process has until they are given back."""
+"""A number of Edge TPUs wanted → devices that no other process has until they are given back."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def lease(
             urgent leases cannot keep the others waiting for ever.
         wait: Seconds to wait for devices that others have; 0: not at all; None: as long as ``ATOLL_LEASE_TIMEOUT``
             says, for ever if it is not set.
-        on_message: Told once, in a sentence, what the lease waits for.
+        on_message: Called once, with a sentence that says what the lease waits for.
 
     Raises:
         UsageError: a count, bus, priority or time that makes no sense.

@@ -1,4 +1,4 @@
-"""A path -> a lock that the operating system takes back when its holder dies, however it dies.
+"""A path → a lock that the operating system takes back when its holder dies, however it dies.
 
 Own code instead of `filelock`: that truncates the file it locks (ours say who holds it), creates it in a way that
 `fs.protected_regular` forbids for another user's file, and does not give the descriptor that a command inherits.

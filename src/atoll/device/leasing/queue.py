@@ -1,4 +1,4 @@
-"""Names of devices wanted -> locks on them, first come first served, among all processes of a machine.
+"""Names of devices wanted → locks on them, first come first served, among all processes of a machine.
 
 One directory holds everything: a lock file per device, which only its holder has locked; a ticket per waiter, locked
 while it waits; and a mutex, taken for well under a millisecond whenever anybody looks or takes. No process is needed
@@ -86,7 +86,7 @@ class LeaseQueue:
 
         Args:
             wait: Seconds to wait; 0 fails at once, inf waits as long as it takes.
-            on_message: Told once what it has to wait for.
+            on_message: Called with once what it has to wait for.
 
         Raises:
             DeviceBusyError: the time is over.

@@ -20,11 +20,11 @@ def seconds_to_wait(wait: float | None, default: float = math.inf) -> float:
     """The seconds that ``wait`` means, ``inf`` for ever.
 
     Raises:
-        UsageError: it, or the environment variable, is no number of seconds.
+        UsageError: it, or the environment variable, is not a number of seconds.
     """
     if wait is not None:
         if not wait >= 0:
-            raise UsageError(f"{wait} s is no time to wait", "Give 0 or more seconds; None: for ever.")
+            raise UsageError(f"cannot wait for {wait} s", "Give 0 or more seconds; None: for ever.")
         return wait
     text = os.environ.get(VARIABLE, "").strip().lower()
     if text == "none":
@@ -34,5 +34,5 @@ def seconds_to_wait(wait: float | None, default: float = math.inf) -> float:
     except ValueError:
         seconds = -1.0
     if not seconds >= 0 or (text and seconds == math.inf):
-        raise UsageError(f"{VARIABLE}={text!r} is no number of seconds", "Examples: 0, 30, none.")
+        raise UsageError(f"{VARIABLE}={text!r} is not a number of seconds", "Examples: 0, 30, none.")
     return seconds

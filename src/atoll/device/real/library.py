@@ -1,4 +1,4 @@
-"""A name, or nothing -> the Edge TPU runtime library as a file that this process can load, or the reason why not."""
+"""A name, or nothing → the Edge TPU runtime library as a file that this process can load, or the reason why not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request as JSON in the arguments -> lines on standard output; run in a process of its own, which may crash.
+"""A request as JSON in the arguments → lines on standard output; run in a process of its own, which may crash.
 
 Started as a script, without the package, so that it answers in 30 ms. Every step is announced before it is taken:
 the last line tells where a crash or a hang happened. Lines start with ``atoll-probe`` because the native library

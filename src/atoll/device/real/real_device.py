@@ -1,4 +1,4 @@
-"""A real Edge TPU and a compiled file -> a delegate of the vendor's runtime, or the reason why there is none."""
+"""A real Edge TPU and a compiled file → a delegate of the vendor's runtime, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Edge TPU runtime library -> its version, its devices and delegates; whatever fails, the reason why."""
+"""The Edge TPU runtime library → its version, its devices and delegates; whatever fails, the reason why."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def check_options(options: Mapping[str, str]) -> None:
     """Raises UsageError for an option or value that the library would refuse without saying why."""
     for name, value in options.items():
         if name not in OPTIONS:
-            raise UsageError(f"'{name}' is no option of an Edge TPU", f"Known are {', '.join(OPTIONS)}.")
+            raise UsageError(f"'{name}' is not an option of an Edge TPU", f"Known are {', '.join(OPTIONS)}.")
         values = OPTIONS[name]
         if values is None and not re.fullmatch(r"[1-9][0-9]{0,5}", value):
             raise UsageError(f"{name} is a number of transfers, not '{value}'", "The default is 32.")

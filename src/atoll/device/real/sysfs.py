@@ -1,4 +1,4 @@
-"""/sys, /dev and /proc -> the Edge TPUs that are attached, as the system sees them (Linux; elsewhere none are seen)."""
+"""/sys, /dev and /proc → the Edge TPUs that are attached, as the system sees them (Linux; elsewhere none are seen)."""
 
 from __future__ import annotations
 

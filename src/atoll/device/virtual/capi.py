@@ -1,4 +1,4 @@
-"""LiteRT's C structs as ctypes: addresses of the runtime's own memory in -> their fields out.
+"""LiteRT's C structs as ctypes: addresses of the runtime's own memory in → their fields out.
 
 Layouts: `tflite/core/c/common.h` of LiteRT 2.x. It calls itself "semi-ABI stable": fields are only ever added
 at the end. The prefixes spelled out here are therefore those of older runtimes, too.

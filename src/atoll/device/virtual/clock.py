@@ -1,4 +1,4 @@
-"""A point in time in -> the calling thread back at that time, within microseconds where the system allows."""
+"""A point in time in → the calling thread back at that time, within microseconds where the system allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A LiteRT delegate in Python: `edgetpu-custom-op` nodes of an interpreter in -> nodes with Python kernels.
+"""A LiteRT delegate in Python: `edgetpu-custom-op` nodes of an interpreter in → nodes with Python kernels.
 
 Lifetimes belong to the C++ side. LiteRT calls ``free`` once for every node it made, whenever that is (after
 the Python Interpreter is gone, when a ``tensor()`` view outlives it); until then the node keeps its kernel and

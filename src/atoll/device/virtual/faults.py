@@ -1,4 +1,4 @@
-"""A text like ``usb:0=disconnect@10;slow@4`` -> the faults that virtual devices are to show."""
+"""A text like ``usb:0=disconnect@10;slow@4`` → the faults that virtual devices are to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One compiled operator and the model that holds its original operators -> an interpreter of those."""
+"""One compiled operator and the model that holds its original operators → an interpreter of those."""
 
 from __future__ import annotations
 

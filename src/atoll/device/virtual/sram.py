@@ -1,4 +1,4 @@
-"""Executables about to run -> the parameter bytes that have to be loaded first, by the caching-token rule."""
+"""Executables about to run → the parameter bytes that have to be loaded first, by the caching-token rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a chip worked and rested -> its temperature, and how far its clock is throttled."""
+"""How long a chip worked and rested → its temperature, and how far its clock is throttled."""
 
 from __future__ import annotations
 

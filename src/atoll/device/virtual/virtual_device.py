@@ -1,4 +1,4 @@
-"""The virtual Edge TPU: a compiled file in -> a delegate that runs its regions with LiteRT's CPU kernels."""
+"""The virtual Edge TPU: a compiled file in → a delegate that runs its regions with LiteRT's CPU kernels."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class VirtualEdgeTpu:
         if not callable(self.latency) and not 0 <= self.latency < threading.TIMEOUT_MAX:
             raise DeviceError(f"a latency of {self.latency} s is not possible", "Give seconds, 0 or more.")
         if self.clock not in CLOCKS_MHZ:
-            raise DeviceError(f"'{self.clock}' is no clock setting", f"Known are {', '.join(CLOCKS_MHZ)}.")
+            raise DeviceError(f"'{self.clock}' is not a clock setting", f"Known are {', '.join(CLOCKS_MHZ)}.")
 
     def __reduce__(self) -> tuple[Callable[..., VirtualEdgeTpu], tuple[dict[str, Any]]]:
         """Another process gets a device of its own that is set up the same, and has run nothing yet."""

@@ -19,7 +19,7 @@ def join_tflite_models(base: Model, head: Model, bypass_output_tensors: Sequence
 
     Raises:
         InputError: a head input has no partner, or one of another shape, type or scale.
-        UsageError: a tensor to bypass is no base output.
+        UsageError: a tensor to bypass is not a base output.
         UnsupportedModelError: a model has control flow.
     """
     base, head = (edited(model, lambda graph: graph) for model in (base, head))

@@ -27,7 +27,7 @@ def append_recurrent_links(model: Model, links: Mapping[str, str]) -> Model:
     later, and the vendor's form of a compiled recurrent model does not even load through the delegate.
 
     Raises:
-        UsageError: a name is no input or output, or occurs twice, or there are no links.
+        UsageError: a name is not an input or output, or occurs twice, or there are no links.
         InputError: the two tensors differ in shape, type or scale.
         UnsupportedModelError: an output is itself a linked input, or the state is a scalar.
     """

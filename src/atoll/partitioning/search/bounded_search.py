@@ -184,7 +184,7 @@ class _LazySearch:
         return math.isfinite(least) and least <= self.goal.max_latency
 
     def _shortest(self, sums: PathTables, limit: float) -> list[Taken]:
-        """Of the paths whose sum is within the limit, one of the fewest edges and of these the least sum."""
+        """Among the paths whose sum is within the limit: the fewest edges, then the least sum."""
         lengths = enumerate(sums.at_end(self.goal.at_least), start=self.goal.at_least)
         return sums.trace(next(count for count, length in lengths if length <= limit and math.isfinite(length)))
 

@@ -62,7 +62,7 @@ class Fleet:
         """For the first, second, ... segment (at most ``most``) every step the fleet allows.
 
         The state of an unordered fleet is how many of each kind are taken, that of an ordered one the next device.
-        Of an ordered fleet only the first devices of a kind that are left are tried: later ones leave fewer.
+        In an ordered fleet only the first devices left of a kind are tried: later ones leave fewer.
         """
         states: list[State] = [(0,) if self.ordered else (0,) * len(self.kinds)]
         layers = []

@@ -1,4 +1,4 @@
-"""Statistics of the stages -> the one that limits the throughput, and what would help."""
+"""Statistics of the stages → the one that limits the throughput, and what would help."""
 
 from __future__ import annotations
 

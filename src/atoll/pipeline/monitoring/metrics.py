@@ -1,4 +1,4 @@
-"""Statistics of pipelines -> Prometheus metrics, as text or on a port of this machine."""
+"""Statistics of pipelines → Prometheus metrics, as text or on a port of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations of a stage's work and waits -> count, total, mean, percentiles and shares, in constant memory."""
+"""Durations of a stage's work and waits → count, total, mean, percentiles and shares, in constant memory."""
 
 from __future__ import annotations
 

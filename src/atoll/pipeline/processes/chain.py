@@ -1,4 +1,4 @@
-"""Openers of interpreters -> processes that run their segments, joined by rings, of which all live or none."""
+"""Openers of interpreters → processes that run their segments, joined by rings; when one process dies, all end."""
 
 from __future__ import annotations
 

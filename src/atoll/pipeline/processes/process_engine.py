@@ -1,4 +1,4 @@
-"""A chain of processes -> an engine like that of threads, which loses nothing when a process dies."""
+"""A chain of processes → an engine like that of threads, which loses nothing when a process dies."""
 
 from __future__ import annotations
 

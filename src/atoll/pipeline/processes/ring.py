@@ -1,4 +1,4 @@
-"""Items of one process -> the same items, in order, in another: frames of shared memory, and two semaphores."""
+"""Items of one process → the same items, in order, in another: frames of shared memory, and two semaphores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of its own: openers of some segments in -> those segments running between two rings."""
+"""A process of its own: openers of some segments in → those segments running between two rings."""
 
 from __future__ import annotations
 

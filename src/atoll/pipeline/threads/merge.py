@@ -1,4 +1,4 @@
-"""Items that several replicas finish in any order -> one channel, in the order of their numbers."""
+"""Items that several replicas finish in any order → one channel, in the order of their numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items of one thread -> the same items, in order, in another: a bounded channel that can always be left."""
+"""Items of one thread → the same items, in order, in another: a bounded channel that can always be left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One segment: the items in front of it -> the items behind it, with its outputs, by as many workers as devices."""
+"""One segment: the items in front of it → the items behind it, with its outputs, by as many workers as devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages that hang -> stages that go on: an item that takes too long is taken away and given to a new thread."""
+"""Stages that hang → stages that go on: an item that takes too long is taken away and given to a new thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interpreter with class scores as its output -> the best classes."""
+"""An interpreter with class scores as its output → the best classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interpreter with an image input -> its input and output tensors."""
+"""An interpreter with an image input → its input and output tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interpreter with detected boxes as its outputs -> objects in the image's pixels."""
+"""An interpreter with detected boxes as its outputs → objects in the image's pixels."""
 
 from __future__ import annotations
 

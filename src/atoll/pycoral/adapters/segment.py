@@ -1,4 +1,4 @@
-"""An interpreter with a class per pixel as its output -> that map."""
+"""An interpreter with a class per pixel as its output → that map."""
 
 from __future__ import annotations
 

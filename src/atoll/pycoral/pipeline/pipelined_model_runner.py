@@ -1,4 +1,4 @@
-"""Interpreters of a model's segments -> a pipeline with the vendor's calls, errors and queues."""
+"""Interpreters of a model's segments → a pipeline with the vendor's calls, errors and queues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A label file -> labels by class id."""
+"""A label file → labels by class id."""
 
 from __future__ import annotations
 

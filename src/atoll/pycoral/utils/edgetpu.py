@@ -1,4 +1,4 @@
-"""A compiled model and a device, as the vendor's API names them -> LiteRT interpreters on Edge TPUs."""
+"""A compiled model and a device, as the vendor's API names them → LiteRT interpreters on Edge TPUs."""
 
 from __future__ import annotations
 
