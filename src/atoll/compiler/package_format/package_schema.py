@@ -21,7 +21,7 @@ from atoll.model.flatbuffer import (
     Text,
     Union,
 )
-from atoll.model.flatbuffer_reader import Encoding, FlatError, Reader, TableLike
+from atoll.model.flatbuffer_reader import Encoding, Reader, TableLike
 
 IDENTIFIER = b"DWN1"
 
@@ -29,10 +29,13 @@ PAGE = 4096
 """The runtime maps parameters and whole executables page by page, so the vendor aligns both to a page."""
 
 
-_UNITS = 256
-"""Of the reader's budget of 16 units per byte, for a small table: damage stops at one table per 16 bytes.
+def _few(table: TableLike) -> TableVector:
+    """A vector of small tables whose number is bounded by the size of the data, so that damage cannot fill memory.
 
-A decoded table costs about 1 KB of Python objects; real ones take 30 bytes and more."""
+    A decoded table costs about 1 KB of Python objects. Real ones take 30 bytes and more; the reader's budget is 16
+    units per byte, so that 256 units each stop at one table per 16 bytes.
+    """
+    return TableVector(table, limit=1 << 20, units=256)
 
 
 class Ranges(NumberVector):
@@ -108,7 +111,7 @@ def _bytes(align: int = 0) -> NumberVector:
 
 META = TableSchema(base=(0, Scalar("h")), batch=(1, Scalar("i")), name=(2, Text()), word=(3, Scalar("h")))
 FIELD_OFFSET = TableSchema(meta=(0, Sub(META)), bit=(1, Scalar("i")))
-BITSTREAM = TableSchema(bitstream=(0, _bytes(16)), field_offsets=(1, TableVector(FIELD_OFFSET, limit=1 << 20, units=_UNITS)))
+BITSTREAM = TableSchema(bitstream=(0, _bytes(16)), field_offsets=(1, _few(FIELD_OFFSET)))
 
 DESCRIPTOR_HINT = TableSchema(meta=(0, Sub(META)), offset=(1, Scalar("i")), size=(2, Scalar("i")))
 INSTRUCTION_HINT = TableSchema(chunk=(0, Scalar("i")))
@@ -116,7 +119,7 @@ INTERRUPT_HINT = TableSchema(interrupt=(0, Scalar("h")))
 FENCE_HINT = TableSchema(unused=(0, Scalar("b")))
 HINTS = {1: DESCRIPTOR_HINT, 2: INSTRUCTION_HINT, 3: INTERRUPT_HINT, 4: FENCE_HINT}
 HINT = TableSchema(kind=(0, Scalar("B")), hint=(1, Union("kind", HINTS.get)), direction=(2, Scalar("h")))
-DMA_HINTS = TableSchema(hints=(0, TableVector(HINT, limit=1 << 20, units=_UNITS)), fully_deterministic=(1, Scalar("?", False)))
+DMA_HINTS = TableSchema(hints=(0, _few(HINT)), fully_deterministic=(1, Scalar("?", False)))
 
 OUTPUT_LAYOUT = TableSchema(
     y_to_tile=(0, Ints()),
@@ -128,7 +131,7 @@ OUTPUT_LAYOUT = TableSchema(
 )
 SHAPE = TableSchema(dimension=(0, Ranges()))
 TENSOR_LAYOUT = TableSchema(shape=(0, Sub(SHAPE)), stride=(1, Ints()))
-SHAPE_INFO = TableSchema(slice_layout=(0, TableVector(TENSOR_LAYOUT, limit=1 << 20, units=_UNITS)), slice_offset=(1, Ints()))
+SHAPE_INFO = TableSchema(slice_layout=(0, _few(TENSOR_LAYOUT)), slice_offset=(1, Ints()))
 OUTPUT_LAYER = TableSchema(layout=(0, Sub(OUTPUT_LAYOUT)), data_type=(1, Scalar("h")), shape_info=(2, Sub(SHAPE_INFO)))
 INPUT_LAYER = TableSchema(unused=(0, Scalar("b")))
 ANY_LAYER = {1: OUTPUT_LAYER, 2: INPUT_LAYER}
@@ -155,11 +158,11 @@ EXECUTABLE = TableSchema(
     serialized_model=(2, _bytes()),
     batch=(3, Scalar("i")),
     scratch_bytes=(4, Scalar("i")),
-    instructions=(5, TableVector(BITSTREAM, limit=1 << 20, units=_UNITS)),
+    instructions=(5, _few(BITSTREAM)),
     parameters=(6, _bytes(PAGE)),
     dma_hints=(7, Sub(DMA_HINTS)),
-    input_layers=(8, TableVector(LAYER, limit=1 << 20, units=_UNITS)),
-    output_layers=(9, TableVector(LAYER, limit=1 << 20, units=_UNITS)),
+    input_layers=(8, _few(LAYER)),
+    output_layers=(9, _few(LAYER)),
     chip=(10, Text()),
     estimated_cycles_32bit=(11, Scalar("i")),
     narrow_bytes_per_tile=(12, Scalar("i")),
@@ -177,6 +180,6 @@ PACKAGE = TableSchema(
     keypair_version=(3, Scalar("i")),
     compiler_version=(4, Text()),
     virtual_chip_id=(5, Scalar("i")),
-    multi_chip=(6, TableVector(SERIALIZED_PACKAGE, limit=1 << 20, units=_UNITS)),
+    multi_chip=(6, _few(SERIALIZED_PACKAGE)),
     model_identifier=(7, Text()),
 )
