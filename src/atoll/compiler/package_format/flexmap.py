@@ -44,7 +44,7 @@ def read_map(data: memoryview) -> dict[str, Value]:
             reader.follow(place - 3 * width, width),
             int(reader.number(_UNSIGNED, place - 2 * width, width)),
         )
-        types = reader.types(place, width)
+        types = reader.types(place, width, reader.length(place, width, width + 1))
         if key_width not in _WIDTHS or reader.length(keys, key_width, key_width) != len(types):
             raise FlatError("the keys of the FlexBuffer map do not match its values")
         return {
@@ -90,9 +90,8 @@ class _Reader:
             raise FlatError(f"the FlexBuffer key at {position} has no end")
         return text[: text.index(b"\0")].decode("utf-8", "surrogateescape")
 
-    def types(self, position: int, width: int) -> memoryview:
+    def types(self, position: int, width: int, length: int) -> memoryview:
         """Of the elements of a vector, a byte each, which stand behind them."""
-        length = self.length(position, width, width + 1)
         self.spend(length)
         return self.data[position + length * width : position + length * (width + 1)]
 
@@ -105,7 +104,7 @@ class _Reader:
         if kind in (_STRING, _BLOB):
             return self.data[target : target + self.length(target, width, 1)]
         if kind == _VECTOR:
-            types = self.types(target, width)
+            types = self.types(target, width, self.length(target, width, width + 1))
             return tuple(self.inline(target + i * width, width, item) for i, item in enumerate(types))
         if kind in (_VECTOR_INT, _VECTOR_UINT):
             length = self.length(target, width, width)
