@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atoll import toolchain
 from atoll.compiler.choosing import Codegen, choose_compiler
-from atoll.compiler.deployment import Deployment, deployed
+from atoll.compiler.deployment import deployed
 from atoll.compiler.interface import Compiler
 from atoll.device.choice import choose_devices
 from atoll.errors import UsageError
@@ -116,12 +116,30 @@ def run(
     (3, ())
     """
     files = [models] if isinstance(models, str | Path | Model) else list(models)
+    if not files:
+        raise UsageError("there is no model to run", "Name one.")
     events = Trace() if trace is not None else None
     chosen = (devices,) if isinstance(devices, str) else tuple(devices)
     hosts = _hosts(bus, target, real_time)
+    cutting, model = _Cutting(tpus, partition, codegen, compiler, chosen), load(files[0])
     with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
-        cutting = _Cutting(tpus, partition, segments_dir or temporary, codegen, compiler, chosen)
-        deployment, whole = _deployment(files, original, cutting, on_progress)
+        whole: Model | None = model
+        if len(files) > 1 or is_compiled(model):
+            cutting.refuse()
+            whole = None if original is None else load(original)
+            deployment = deployed([item.path if isinstance(item, Model) else item for item in files], whole)
+        else:
+            cut = cutting.places(model, original)
+            on_progress(f"compiling {model.path}")
+            deployment = toolchain.deploy(
+                model,
+                cut.partition,
+                segments_dir or temporary,
+                cutting.chosen_compiler(),
+                cut.replicas,
+                cut.devices,
+                on_progress,
+            )
         settings = RunSettings(
             inferences=inferences,
             kept=verify,
@@ -156,7 +174,6 @@ class _Cutting:
 
     tpus: int | None
     partition: str | Path | Partition | None
-    directory: str | Path
     codegen: Codegen
     compiler: str | None
     devices: tuple[str, ...]
@@ -173,8 +190,11 @@ class _Cutting:
         if useless:
             raise UsageError(f"{useless[0]} is for a model that is not compiled yet", "Leave it out.")
 
-    def places(self, model: Model) -> PartitionFile:
+    def places(self, model: Model, original: ModelLike | None) -> PartitionFile:
         """Where to cut, and what runs each segment."""
+        if original is not None:
+            raise UsageError(f"{model.path} is not compiled: it is the original itself", "Leave --original out.")
+        require_compilable(model)
         if self.tpus is not None and self.partition is not None:
             raise UsageError("--tpus and --partition both say how to cut", "Leave one of the two out.")
         if self.partition is None:
@@ -187,28 +207,6 @@ class _Cutting:
         """The vendor's compiler if it is to be used, else ours."""
         real = any(not device.virtual for device in choose_devices(self.devices))
         return choose_compiler(self.codegen, self.compiler, real_devices=real, on_message=_log.info)
-
-
-def _deployment(
-    files: Sequence[ModelLike], original: ModelLike | None, cutting: _Cutting, on_progress: OnProgress
-) -> tuple[Deployment, Model | None]:
-    """The compiled files, and the uncut model to compare with, if it is there."""
-    if not files:
-        raise UsageError("there is no model to run", "Name one.")
-    model = load(files[0])
-    if len(files) > 1 or is_compiled(model):
-        cutting.refuse()
-        whole = None if original is None else load(original)
-        return deployed([item.path if isinstance(item, Model) else item for item in files], whole), whole
-    if original is not None:
-        raise UsageError(f"{model.path} is not compiled: it is the original itself", "Leave --original out.")
-    require_compilable(model)
-    cut = cutting.places(model)
-    on_progress(f"compiling {model.path}")
-    made = toolchain.deploy(
-        model, cut.partition, cutting.directory, cutting.chosen_compiler(), cut.replicas, cut.devices, on_progress
-    )
-    return made, model
 
 
 def _frames(input: str | Path | Iterable[Tensors] | None, interface: Graph, seed: int) -> Iterable[Tensors]:  # noqa: A002

@@ -89,19 +89,15 @@ def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> in
     try:
         with one_command(), warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # called with positional arguments
-            code = _run(command, name, given)
+            with command.make_context(name, given, color=False if plain() else None) as context:
+                code = int(command.invoke(context) or 0)
         write_out("")
         return code
+    except click.exceptions.Exit as end:
+        write_out("")
+        return end.exit_code
     except (AtollError, click.ClickException, KeyboardInterrupt, click.Abort, OSError) as error:
         return exit_code(error, printable(doing))
-
-
-def _run(command: click.Command, name: str, arguments: list[str]) -> int:
-    try:
-        with command.make_context(name, arguments, color=False if plain() else None) as context:
-            return int(command.invoke(context) or 0)
-    except click.exceptions.Exit as end:
-        return end.exit_code
 
 
 def _show_warning(message: Warning | str, *_where: object) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from atoll.compiler.emit import (
@@ -67,7 +68,9 @@ class OwnCompiler(Compiler):
     ) -> CompiledFiles:
         """As every :class:`Compiler`."""
         on_progress(f"compiling {', '.join(model.path for model in models)}")
-        compiled = self.compiled(models, partition)
+        jobs = _jobs(models, partition, self.options)
+        one = _search if self.options.search_step else _compile
+        compiled = Compiled(tuple(segment for job in jobs for segment in one(job)), jobs[0].token)
         return CompiledFiles(NAME, True, compiled.write(directory), compiled.segments)
 
     def compile_file(self, path: Path, directory: Path) -> Path:
@@ -84,19 +87,9 @@ class OwnCompiler(Compiler):
 
         Raises as :meth:`compile`.
         """
-        count = 1 if partition is None else len(partition.segments)
-        _require_consistent(models, count, self.options)
-        for model in models:
-            require_compilable(model)
-        cuts = [] if partition is None else [segment.operators for segment in partition.segments]
-        token = caching_token(models, self.options, cuts, __version__)
-        # Segments have a chip each, co-compiled models share one.
-        groups = [models] if partition is None or count == 1 else _segments(models[0], partition)
-        segments: list[CompiledSegment] = []
-        for parts in groups:
-            job = _Job(parts, len(segments), count, self.options, token)
-            segments += _search(job, on_attempt) if self.options.search_step else _compile(job)
-        return Compiled(tuple(segments), token)
+        jobs = _jobs(models, partition, self.options)
+        one = partial(_search, on_attempt=on_attempt) if self.options.search_step else _compile
+        return Compiled(tuple(segment for job in jobs for segment in one(job)), jobs[0].token)
 
     def best_order(self, models: Sequence[Model], rates: Sequence[float]) -> OrderSearch:
         """In which order to co-compile models of which model i runs ``rates[i]`` times as often as one of rate 1.
@@ -148,12 +141,21 @@ def _require_consistent(models: Sequence[Model], segments: int, options: Compile
         names[name] = model.path
 
 
-def _segments(model: Model, partition: Partition) -> Iterator[Sequence[Model]]:
-    for segment in partition.segments:
-        yield [extract(model, segment.operators, inputs=segment.inputs, outputs=segment.outputs)]
+def _jobs(models: Sequence[Model], partition: Partition | None, options: CompileOptions) -> list[_Job]:
+    """Segments have a chip each, co-compiled models share one."""
+    segments = () if partition is None else partition.segments
+    count = max(1, len(segments))
+    _require_consistent(models, count, options)
+    for model in models:
+        require_compilable(model)
+    token = caching_token(models, options, [segment.operators for segment in segments], __version__)
+    if count == 1:
+        return [_Job(models, 0, 1, options, token)]
+    parts = [extract(models[0], item.operators, inputs=item.inputs, outputs=item.outputs) for item in segments]
+    return [_Job([part], number, count, options, token) for number, part in enumerate(parts)]
 
 
-def _search(job: _Job, on_attempt: Callable[[Attempt], object]) -> list[CompiledSegment]:
+def _search(job: _Job, on_attempt: Callable[[Attempt], object] = ignore) -> list[CompiledSegment]:
     """Compile a segment; where that fails, stop earlier and earlier."""
     (part,) = job.parts
     graph = part.main

@@ -145,9 +145,14 @@ def make_interpreter(
     if not is_compiled(model):
         return _plain(path, resolver, num_threads)
     reserved = reserve(candidates, wait)
+    delegate: Any
     try:
         inventory.say_if_virtual(reserved.device)
-        delegate = _delegate(reserved.device, model, resolver, original, options or {})
+        if isinstance(reserved.device, VirtualEdgeTpu):
+            source = read_model(Path(original)) if isinstance(original, str | os.PathLike) else original
+            delegate = reserved.device.delegate(model, resolver, source)
+        else:
+            delegate = reserved.device.delegate(model, resolver, options or {})
     except BaseException:
         reserved.release()
         raise
@@ -165,19 +170,6 @@ def _plain(path: Path, resolver: OpResolverType, num_threads: int) -> Interprete
         return Interpreter(model_path=str(path), experimental_op_resolver_type=resolver, num_threads=num_threads)
     except (RuntimeError, ValueError) as error:
         raise InvalidModelError(f"{path}: LiteRT cannot load it: {error}") from error
-
-
-def _delegate(
-    tpu: EdgeTpu,
-    model: Model,
-    resolver: OpResolverType,
-    original: str | os.PathLike[str] | Model | None,
-    options: Mapping[str, str],
-) -> Any:
-    if isinstance(tpu, VirtualEdgeTpu):
-        source = original if isinstance(original, Model) or original is None else read_model(Path(original))
-        return tpu.delegate(model, resolver, source)
-    return tpu.delegate(model, resolver, options)
 
 
 def _explained(path: Path, tpu: EdgeTpu, delegate: Any, error: Exception) -> Exception:

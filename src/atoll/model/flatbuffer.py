@@ -183,14 +183,19 @@ class Sub(_Offset):
 
 
 class TableVector(_Offset):
-    """A vector of tables."""
+    """A vector of tables: at most ``limit``, for each of which ``units`` of the reader's budget are spent."""
 
-    def __init__(self, table: TableLike) -> None:
+    def __init__(self, table: TableLike, limit: int = 1 << 32, units: int = 0) -> None:
         self.table = table
+        self.limit = limit
+        self.units = units
 
     def read(self, reader: Reader, position: int) -> list[Any]:
-        """A list that is filled when what is read now is read."""
+        """A list that is filled when what is read now is read. Raises :class:`FlatError` for more than make sense."""
         start, length = reader.vector(position, 4)
+        if length > self.limit:
+            raise FlatError(f"a vector of {length} tables where at most {self.limit} make sense")
+        reader.spend(self.units * length)
         items: list[Any] = []
         for i in range(length):
             items.append(None)
@@ -287,16 +292,21 @@ _OFFSET = _Offset()
 
 
 def read_root(table: TableLike, data: memoryview, identifier: bytes | None) -> Any:
-    """Decode the root table of a whole FlatBuffer. Raises :class:`FlatError`."""
+    """Decode the root table of a whole FlatBuffer, with all that it refers to. Raises :class:`FlatError`."""
     if len(data) < 8:
         raise FlatError(f"{len(data)} bytes are too few")
     if identifier is not None and bytes(data[4:8]) != identifier:
         raise FlatError(f"the file identifier is {bytes(data[4:8])!r}, not {identifier!r}")
     reader = Reader(data)
+    root: list[Any] = [None]
     try:
-        return reader.read(table, reader.follow(0))
+        reader.read_later(root, 0, table, reader.follow(0))
+        while reader.ahead:
+            holder, key, inner, position = reader.ahead.pop()
+            holder[key] = inner.decode(reader, position)
     except struct.error as error:
         raise FlatError(f"an offset points behind the {len(data)} bytes") from error
+    return root[0]
 
 
 def write_root(table: TableLike, value: Any, identifier: bytes | None, size_hint: int) -> memoryview:

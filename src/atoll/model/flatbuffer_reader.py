@@ -53,26 +53,15 @@ class Reader:
         self.plans: dict[tuple[int, int], ReadPlan] = {}
         self.memo: dict[Any, Any] = {}
         """For kinds that want to remember what they decoded."""
-        self._ahead: list[tuple[Any, Any, TableLike, int]] = []
-
-    def read(self, table: TableLike, position: int) -> Any:
-        """The table at ``position`` with all that it refers to.
-
-        Tables that others refer to wait in a list: files may nest them deeper than calls should go.
-        """
-        root: list[Any] = [None]
-        self.read_later(root, 0, table, position)
-        while self._ahead:
-            holder, key, inner, where = self._ahead.pop()
-            holder[key] = inner.decode(self, where)
-        return root[0]
+        self.ahead: list[tuple[Any, Any, TableLike, int]] = []
+        """Tables that wait to be read, and where they go: files may nest them deeper than calls should go."""
 
     def read_later(self, holder: Any, key: Any, table: TableLike, position: int) -> None:
         """Put the table at ``position`` into ``holder[key]`` when what is read now is read."""
         self.tables -= 1
         if self.tables < 0:
             raise FlatError("tables refer to the same bytes over and over")
-        self._ahead.append((holder, key, table, position))
+        self.ahead.append((holder, key, table, position))
 
     def spend(self, amount: int) -> None:
         """Count bytes that are visited. Raises :class:`FlatError` when they are far more than there are."""

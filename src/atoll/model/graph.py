@@ -128,10 +128,13 @@ class Tensor:
 
     @property
     def array(self) -> npt.NDArray[Any]:
-        """The constant as an array of ``shape`` and ``dtype`` (a view); raises ``ValueError`` if there is none."""
-        if self.buffer is None:
-            raise ValueError(f"tensor '{self.name}' is not a constant")
-        return self.buffer.data.view(self.dtype.numpy).reshape(self.shape)
+        """The constant as an array of ``shape`` and ``dtype`` (a view).
+
+        Raises ``ValueError`` if there is none, or numpy has no such type.
+        """
+        if self.buffer is None or self.dtype.numpy_name is None:
+            raise ValueError(f"tensor '{self.name}' is no constant that numpy can hold")
+        return self.buffer.data.view(self.dtype.numpy_name).reshape(self.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -86,12 +86,12 @@ class Site:
     def integers(self, position: int) -> npt.NDArray[np.integer[Any]] | None:
         """The constant at ``position`` if it holds integers (axes, shapes, strides), else None."""
         values = self.constant(position)
-        return values if values is not None and np.issubdtype(values.dtype, np.integer) else None
+        return values if values is not None and values.dtype.kind in "iu" else None
 
     def axes(self, position: int) -> tuple[int, ...]:
         """The axes named by the constant input at ``position``, counted from 0 in the first input."""
-        values, data = self.integers(position), self.input(0)
-        if values is None or data is None or not data.shape:
+        values, data = self.constant(position), self.input(0)
+        if values is None or values.dtype.kind not in "iu" or data is None or not data.shape:
             return ()
         return tuple(sorted({int(axis) for axis in (values % len(data.shape)).ravel()}))
 

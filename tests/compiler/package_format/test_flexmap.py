@@ -13,9 +13,7 @@ from atoll.model.flatbuffer_reader import FlatError
 KEYS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 ASCII = st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=20)  # the reference's limit
 NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False))
-VALUES = st.recursive(
-    NUMBERS | st.binary(max_size=400), lambda inner: st.lists(inner, max_size=6).map(tuple), max_leaves=12
-)
+VALUES = NUMBERS | st.binary(max_size=400) | st.lists(NUMBERS, max_size=6).map(tuple)
 MAPS = st.dictionaries(KEYS, VALUES, max_size=8)
 
 
@@ -23,7 +21,7 @@ def plain(value: object) -> object:
     """Views as bytes, so that values compare by content."""
     if isinstance(value, memoryview):
         return bytes(value)
-    return tuple(map(plain, value)) if isinstance(value, tuple) else value
+    return value
 
 
 @given(MAPS)
@@ -70,7 +68,7 @@ def test_damage_is_refused_or_read_never_a_crash(values, data):
             continue
 
 
-def test_vectors_nested_in_themselves_end():
+def test_vectors_nested_in_themselves_are_refused():
     # A vector of one element whose offset leads back to the vector itself (offset 0 bytes further on).
     data = bytearray(write_map({"a": (1,)}))
     vector = data.index(b"a\0") + 3  # key, length byte, then the element

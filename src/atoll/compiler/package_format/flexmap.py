@@ -1,18 +1,20 @@
 """The FlexBuffer map in an Edge TPU operator's custom options: bytes ⇄ names and values, every offset checked.
 
 The ``flatbuffers`` package has a FlexBuffer reader, but it follows offsets unchecked and decodes strings as UTF-8,
-which the package inside (stored as a string) is not. Format: https://flatbuffers.dev/internals/#flexbuffers
+which the package inside (stored as a string) is not. The map has one level: keys to numbers, strings and vectors of
+numbers. Format: https://flatbuffers.dev/internals/#flexbuffers
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from atoll.model.flatbuffer_reader import FlatError
 
-Value: TypeAlias = "int | float | bool | bytes | memoryview | tuple[Value, ...] | None"
+Number: TypeAlias = "int | float | bool | None"
+Value: TypeAlias = "Number | bytes | memoryview | tuple[Number, ...]"
 """A string is raw bytes (a view when read); a vector is a tuple."""
 
 _NULL, _INT, _UINT, _FLOAT, _KEY, _STRING = range(6)
@@ -24,7 +26,8 @@ _SIGNED = {1: "<b", 2: "<h", 4: "<i", 8: "<q"}
 _UNSIGNED = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
 _FLOATING = {2: "<e", 4: "<f", 8: "<d"}
 _MOST_VALUES = 4096
-_DEEPEST = 8
+_INLINE = {_NULL, _INT, _UINT, _FLOAT, _BOOL}
+"""Stored where others have an offset."""
 
 
 def read_map(data: memoryview) -> dict[str, Value]:
@@ -36,7 +39,18 @@ def read_map(data: memoryview) -> dict[str, Value]:
         raise FlatError("the custom options are not a FlexBuffer map")
     reader = _Reader(data)
     try:
-        return reader.map(reader.follow(len(data) - 2 - width, width), 1 << (packed & 3), _DEEPEST)
+        place, width = reader.follow(len(data) - 2 - width, width), 1 << (packed & 3)
+        keys, key_width = (
+            reader.follow(place - 3 * width, width),
+            int(reader.number(_UNSIGNED, place - 2 * width, width)),
+        )
+        types = reader.types(place, width, reader.length(place, width, width + 1))
+        if key_width not in _WIDTHS or reader.length(keys, key_width, key_width) != len(types):
+            raise FlatError("the keys of the FlexBuffer map do not match its values")
+        return {
+            reader.key(reader.follow(keys + i * key_width, key_width)): reader.value(place + i * width, width, packed)
+            for i, packed in enumerate(types)
+        }
     except struct.error as error:
         raise FlatError(f"a FlexBuffer value lies outside the {len(data)} bytes") from error
 
@@ -70,50 +84,48 @@ class _Reader:
         if self.budget < 0:
             raise FlatError(f"the FlexBuffer has more than {_MOST_VALUES} values")
 
-    def map(self, position: int, width: int, depth: int) -> dict[str, Value]:
-        keys = self.follow(position - 3 * width, width)
-        key_width = int(self.number(_UNSIGNED, position - 2 * width, width))
-        values = self.vector(position, width, depth)
-        if key_width not in _WIDTHS or self.length(keys, key_width, key_width) != len(values):
-            raise FlatError("the keys of the FlexBuffer map do not match its values")
-        return {self.key(self.follow(keys + i * key_width, key_width)): value for i, value in enumerate(values)}
-
     def key(self, position: int) -> str:
         text = bytes(self.data[position : position + 256])
         if b"\0" not in text:
             raise FlatError(f"the FlexBuffer key at {position} has no end")
         return text[: text.index(b"\0")].decode("utf-8", "surrogateescape")
 
-    def vector(self, position: int, width: int, depth: int) -> tuple[Value, ...]:
-        if depth == 0:
-            raise FlatError(f"FlexBuffer vectors are nested more than {_DEEPEST} deep")
-        length = self.length(position, width, width + 1)  # each element has a type byte behind the values
+    def types(self, position: int, width: int, length: int) -> memoryview:
+        """Of the elements of a vector, a byte each, which stand behind them."""
         self.spend(length)
-        types = self.data[position + length * width : position + length * (width + 1)]
-        return tuple(self.value(position + i * width, width, packed, depth - 1) for i, packed in enumerate(types))
+        return self.data[position + length * width : position + length * (width + 1)]
 
-    def value(self, position: int, parent: int, packed: int, depth: int) -> Value:
+    def value(self, position: int, parent: int, packed: int) -> Value:
+        """An element of the map."""
         kind, width = packed >> 2, 1 << (packed & 3)
-        inline: dict[int, Callable[[], Value]] = {
-            _NULL: lambda: None,
-            _INT: lambda: int(self.number(_SIGNED, position, parent)),
-            _UINT: lambda: int(self.number(_UNSIGNED, position, parent)),
-            _FLOAT: lambda: float(self.number(_FLOATING, position, parent)),
-            _BOOL: lambda: bool(self.number(_UNSIGNED, position, parent)),
-        }
-        if kind in inline:
-            return inline[kind]()
+        if kind in _INLINE:
+            return self.inline(position, parent, packed)
         target = self.follow(position, parent)
         if kind in (_STRING, _BLOB):
             return self.data[target : target + self.length(target, width, 1)]
         if kind == _VECTOR:
-            return self.vector(target, width, depth)
+            types = self.types(target, width, self.length(target, width, width + 1))
+            return tuple(self.inline(target + i * width, width, item) for i, item in enumerate(types))
         if kind in (_VECTOR_INT, _VECTOR_UINT):
             length = self.length(target, width, width)
             self.spend(length)
             formats = _SIGNED if kind == _VECTOR_INT else _UNSIGNED
             return tuple(int(self.number(formats, target + i * width, width)) for i in range(length))
         raise FlatError(f"FlexBuffer type {kind} does not occur in Edge TPU operators")
+
+    def inline(self, position: int, parent: int, packed: int) -> Number:
+        """What needs no offset."""
+        kind = packed >> 2
+        if kind == _NULL:
+            return None
+        if kind == _INT:
+            return int(self.number(_SIGNED, position, parent))
+        if kind == _FLOAT:
+            return float(self.number(_FLOATING, position, parent))
+        if kind in (_UINT, _BOOL):
+            value = int(self.number(_UNSIGNED, position, parent))
+            return bool(value) if kind == _BOOL else value
+        raise FlatError(f"a FlexBuffer vector in a map holds numbers only, nothing nested of type {kind}")
 
 
 def write_map(values: Mapping[str, Value]) -> bytes:
@@ -168,22 +180,18 @@ class _Element:
 
     @property
     def is_inline(self) -> bool:
-        return self.kind in (_NULL, _INT, _UINT, _FLOAT, _BOOL)
+        return self.kind in _INLINE
 
 
 def _write(out: _Output, value: Value) -> _Element:
-    if value is None or isinstance(value, bool):
-        return _Element(_NULL if value is None else _BOOL, int(value or 0), 1)
-    if isinstance(value, int):
-        return _Element(_INT, value, _int_width(value))
-    if isinstance(value, float):
-        return _Element(_FLOAT, value, 8)
     if isinstance(value, tuple):
-        elements = [_write(out, item) for item in value]
+        elements = [_number(item) for item in value]
         width = _width(len(out), [None, *elements], count=len(elements))
         place = _vector(out, elements, width)
         out += bytes(_packed(element, width) for element in elements)
         return _Element(_VECTOR, place, width)
+    if not isinstance(value, bytes | memoryview):
+        return _number(value)
     width = _uint_width(len(value))
     _align(out, width)
     out += len(value).to_bytes(width, "little")
@@ -191,6 +199,14 @@ def _write(out: _Output, value: Value) -> _Element:
     out += value
     out += b"\0"
     return _Element(_STRING, place, width)
+
+
+def _number(value: Number) -> _Element:
+    if value is None or isinstance(value, bool):
+        return _Element(_NULL if value is None else _BOOL, int(value or 0), 1)
+    if isinstance(value, int):
+        return _Element(_INT, value, _int_width(value))
+    return _Element(_FLOAT, value, 8)
 
 
 def _vector(out: _Output, elements: Sequence[_Element], width: int) -> int:

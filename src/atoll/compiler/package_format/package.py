@@ -278,16 +278,12 @@ class Package:
 
 def input_size(y: int, x: int, z: int, itemsize: int = 1) -> int:
     """Bytes of an input layer as the chip wants them: up8(Y·X·Z·itemsize) (exact, ../shared/facts/package.md)."""
-    return _up(y * x * z * itemsize, 8)
+    return -(-y * x * z * itemsize // 8) * 8
 
 
 def output_size(y: int, x: int, z: int, itemsize: int = 1) -> int:
     """Bytes of an output layer as the chip gives them: up8(Y·X·up4(Z)·itemsize) (exact, same source)."""
-    return _up(y * x * _up(z, 4) * itemsize, 8)
-
-
-def _up(value: int, multiple: int) -> int:
-    return value + -value % multiple
+    return -(-y * x * (-(-z // 4) * 4) * itemsize // 8) * 8
 
 
 def as_bytes(array: npt.NDArray[np.uint8] | None) -> Bytes:

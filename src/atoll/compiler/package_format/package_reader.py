@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -65,7 +65,10 @@ def read_package(custom_options: Bytes | bytearray | npt.NDArray[np.uint8], wher
     with _part(name, "package"):
         record = read_root(schema.PACKAGE, content, schema.IDENTIFIER)
     with _part(name, "multi executable"):
-        serialized = _serialized_executables(as_bytes(record["multi_executable"]))
+        serialized = []
+        if data := as_bytes(record["multi_executable"]):
+            serialized = read_root(schema.MULTI_EXECUTABLE, memoryview(data), None)["executables"]
+            _check_executables(serialized, data)
     executables = []
     for index, data in enumerate(serialized):
         with _part(name, f"executable {index}"):
@@ -93,13 +96,9 @@ def _part(name: str, part: str) -> Iterator[None]:
         ) from error
 
 
-def _serialized_executables(data: Bytes) -> list[memoryview]:
-    if not len(data):
-        return []
-    items: list[memoryview] = read_root(schema.MULTI_EXECUTABLE, memoryview(data), None)["executables"]
+def _check_executables(items: Sequence[memoryview], data: Bytes) -> None:
     if len(items) > _MOST_EXECUTABLES or sum(map(len, items)) > len(data):
         raise FlatError(f"its {len(items)} executables overlap or are too many")
-    return items
 
 
 def _executable(record: Record) -> Executable:

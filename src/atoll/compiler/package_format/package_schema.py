@@ -21,7 +21,7 @@ from atoll.model.flatbuffer import (
     Text,
     Union,
 )
-from atoll.model.flatbuffer_reader import Encoding, FlatError, Reader, TableLike
+from atoll.model.flatbuffer_reader import Encoding, Reader, TableLike
 
 IDENTIFIER = b"DWN1"
 
@@ -29,24 +29,13 @@ PAGE = 4096
 """The runtime maps parameters and whole executables page by page, so the vendor aligns both to a page."""
 
 
-class Few(TableVector):
-    """A vector of small tables whose number is bounded by the size of the data, so that damage cannot fill memory."""
+def _few(table: TableLike) -> TableVector:
+    """A vector of small tables whose number is bounded by the size of the data, so that damage cannot fill memory.
 
-    # A decoded table costs about 1 KB of Python objects. Real ones take 30 bytes and more; the reader's budget is
-    # 16 units per byte, so that 256 units each stop at one table per 16 bytes.
-    _UNITS = 256
-
-    def __init__(self, table: TableLike, limit: int = 1 << 20) -> None:
-        super().__init__(table)
-        self.limit = limit
-
-    def read(self, reader: Reader, position: int) -> list[Any]:
-        """The records, as :meth:`TableVector.read`. Raises :class:`FlatError` for more than make sense."""
-        _, length = reader.vector(position, 4)
-        if length > self.limit:
-            raise FlatError(f"a vector of {length} tables where at most {self.limit} make sense")
-        reader.spend(self._UNITS * length)
-        return super().read(reader, position)
+    A decoded table costs about 1 KB of Python objects. Real ones take 30 bytes and more; the reader's budget is 16
+    units per byte, so that 256 units each stop at one table per 16 bytes.
+    """
+    return TableVector(table, limit=1 << 20, units=256)
 
 
 class Ranges(NumberVector):
@@ -122,7 +111,7 @@ def _bytes(align: int = 0) -> NumberVector:
 
 META = TableSchema(base=(0, Scalar("h")), batch=(1, Scalar("i")), name=(2, Text()), word=(3, Scalar("h")))
 FIELD_OFFSET = TableSchema(meta=(0, Sub(META)), bit=(1, Scalar("i")))
-BITSTREAM = TableSchema(bitstream=(0, _bytes(16)), field_offsets=(1, Few(FIELD_OFFSET)))
+BITSTREAM = TableSchema(bitstream=(0, _bytes(16)), field_offsets=(1, _few(FIELD_OFFSET)))
 
 DESCRIPTOR_HINT = TableSchema(meta=(0, Sub(META)), offset=(1, Scalar("i")), size=(2, Scalar("i")))
 INSTRUCTION_HINT = TableSchema(chunk=(0, Scalar("i")))
@@ -130,7 +119,7 @@ INTERRUPT_HINT = TableSchema(interrupt=(0, Scalar("h")))
 FENCE_HINT = TableSchema(unused=(0, Scalar("b")))
 HINTS = {1: DESCRIPTOR_HINT, 2: INSTRUCTION_HINT, 3: INTERRUPT_HINT, 4: FENCE_HINT}
 HINT = TableSchema(kind=(0, Scalar("B")), hint=(1, Union("kind", HINTS.get)), direction=(2, Scalar("h")))
-DMA_HINTS = TableSchema(hints=(0, Few(HINT)), fully_deterministic=(1, Scalar("?", False)))
+DMA_HINTS = TableSchema(hints=(0, _few(HINT)), fully_deterministic=(1, Scalar("?", False)))
 
 OUTPUT_LAYOUT = TableSchema(
     y_to_tile=(0, Ints()),
@@ -142,7 +131,7 @@ OUTPUT_LAYOUT = TableSchema(
 )
 SHAPE = TableSchema(dimension=(0, Ranges()))
 TENSOR_LAYOUT = TableSchema(shape=(0, Sub(SHAPE)), stride=(1, Ints()))
-SHAPE_INFO = TableSchema(slice_layout=(0, Few(TENSOR_LAYOUT)), slice_offset=(1, Ints()))
+SHAPE_INFO = TableSchema(slice_layout=(0, _few(TENSOR_LAYOUT)), slice_offset=(1, Ints()))
 OUTPUT_LAYER = TableSchema(layout=(0, Sub(OUTPUT_LAYOUT)), data_type=(1, Scalar("h")), shape_info=(2, Sub(SHAPE_INFO)))
 INPUT_LAYER = TableSchema(unused=(0, Scalar("b")))
 ANY_LAYER = {1: OUTPUT_LAYER, 2: INPUT_LAYER}
@@ -169,11 +158,11 @@ EXECUTABLE = TableSchema(
     serialized_model=(2, _bytes()),
     batch=(3, Scalar("i")),
     scratch_bytes=(4, Scalar("i")),
-    instructions=(5, Few(BITSTREAM)),
+    instructions=(5, _few(BITSTREAM)),
     parameters=(6, _bytes(PAGE)),
     dma_hints=(7, Sub(DMA_HINTS)),
-    input_layers=(8, Few(LAYER)),
-    output_layers=(9, Few(LAYER)),
+    input_layers=(8, _few(LAYER)),
+    output_layers=(9, _few(LAYER)),
     chip=(10, Text()),
     estimated_cycles_32bit=(11, Scalar("i")),
     narrow_bytes_per_tile=(12, Scalar("i")),
@@ -191,6 +180,6 @@ PACKAGE = TableSchema(
     keypair_version=(3, Scalar("i")),
     compiler_version=(4, Text()),
     virtual_chip_id=(5, Scalar("i")),
-    multi_chip=(6, Few(SERIALIZED_PACKAGE)),
+    multi_chip=(6, _few(SERIALIZED_PACKAGE)),
     model_identifier=(7, Text()),
 )

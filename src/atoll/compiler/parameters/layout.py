@@ -47,6 +47,8 @@ class Layout:
     """int8 weights, stored as the byte + 128."""
     form: Form
     outputs: int
+    lanes: int
+    """Output channels of one block, padding included."""
     inputs: int
     """Input channels per tap and position; 1 when depthwise."""
     spatial_positions: int
@@ -77,18 +79,7 @@ class Layout:
     @property
     def padded_inputs(self) -> int:
         """Input channels of one output channel and tap, rounded up to whole 4-byte words."""
-        return self.spatial_positions * up(self.inputs, 4)
-
-    @property
-    def lanes(self) -> int:
-        """Output channels of one block, padding included."""
-        if self.depthwise:
-            return 4
-        if self.outputs > EDGE_TPU.lanes:
-            return EDGE_TPU.lanes
-        if self.form is not Form.FULLY_CONNECTED and self.outputs in (1, 3, 4):
-            return 4
-        return up(self.outputs, 16)
+        return self.spatial_positions * 4 * -(-self.inputs // 4)
 
     @property
     def blocks(self) -> int:
@@ -151,21 +142,36 @@ def layout_of(
         if operator.kind == "DEPTHWISE_CONV_2D":
             form = Form.SINGLE_CHANNEL if source[-1:] == (1,) else Form.DEPTHWISE
             inputs = 1
+    outputs = weights.shape[_channel_axis(operator)]
+    if has_bias is None and not generation.keeps_zero_bias:
+        bias = bias_of(graph, operator)
+        has_bias = bias is not None and bool(np.any(bias))
     per_channel = quantization.per_channel
     return Layout(
         weights_shape=weights.shape,
         signed=weights.dtype.numpy_name == "int8",
         form=form,
-        outputs=weights.shape[_channel_axis(operator)],
+        outputs=outputs,
+        lanes=_lanes(form, outputs),
         inputs=inputs,
         spatial_positions=positions,
         kernel=kernel,
         rows=rows,
         columns=columns,
         has_scale=per_channel and not bool(np.all(quantization.scale == quantization.scale[0])),
-        has_bias=generation.keeps_zero_bias or (_has_bias(graph, operator) if has_bias is None else has_bias),
+        has_bias=generation.keeps_zero_bias or bool(has_bias),
         has_zero_point=per_channel,
     )
+
+
+def _lanes(form: Form, outputs: int) -> int:
+    if form is Form.DEPTHWISE:
+        return 4
+    if outputs > EDGE_TPU.lanes:
+        return EDGE_TPU.lanes
+    if form is not Form.FULLY_CONNECTED and outputs in (1, 3, 4):
+        return 4
+    return up(outputs, 16)
 
 
 def _weights(graph: Graph, operator: Operator) -> Tensor:
@@ -215,11 +221,6 @@ def bias_of(graph: Graph, operator: Operator) -> npt.NDArray[np.int32] | None:
             "Quantise the model to full-integer int8.",
         )
     return bias.array.reshape(-1)
-
-
-def _has_bias(graph: Graph, operator: Operator) -> bool:
-    bias = bias_of(graph, operator)
-    return bias is not None and bool(np.any(bias))
 
 
 def _taps(graph: Graph, operator: Operator, kernel: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -57,6 +57,8 @@ class TensorView:
 class Node:
     """One custom operator; ``payload`` is its custom options, readable as long as the interpreter lives."""
 
+    number: int
+    """Of the operator in its graph."""
     payload: memoryview
     inputs: tuple[TensorView, ...]
     outputs: tuple[TensorView, ...]
@@ -145,7 +147,10 @@ class _Instance:
         self._views: dict[int, TensorView] = {}
         indices = capi.read_int_array(params.nodes_to_replace)
         self.operators = len(indices)
-        nodes = tuple(self._node(*capi.node_and_registration(context, index)) for index in indices)
+        nodes = []
+        for index in indices:
+            node, _ = capi.node_and_registration(context, index)
+            nodes.append(Node(index, _payload(node), self._described(node.inputs), self._described(node.outputs)))
         self._inputs = frozenset(capi.read_int_array(params.input_tensors))
         self._outputs = outputs = frozenset(capi.read_int_array(params.output_tensors))
         # Tensors between fused nodes belong to nobody: LiteRT gives them no memory.
@@ -157,18 +162,14 @@ class _Instance:
         self._layout = struct.Struct(_pointer_layout(self._bound))
         self.kernel = delegate.factory(nodes)
 
-    def _node(self, node: capi.TfLiteNode, _registration: capi.TfLiteRegistration) -> Node:
-        size = node.custom_initial_data_size if node.custom_initial_data else 0
-        data = (ctypes.c_ubyte * size).from_address(node.custom_initial_data) if size else b""
-        return Node(memoryview(data).toreadonly(), self._view(node.inputs), self._view(node.outputs))
-
-    def _view(self, array: int) -> tuple[TensorView, ...]:
+    def _described(self, array: int) -> tuple[TensorView, ...]:
+        """The views of an array of tensors, the same one for the same tensor."""
         views = []
         for index in capi.read_int_array(array):
             if index < 0:  # an optional input left out
                 continue
             if index not in self._views:
-                self._views[index] = _describe(self._tensor(index))
+                self._views[index] = _describe(capi.tensor(self._tensors.value or 0, index))
             views.append(self._views[index])
         return tuple(views)
 
@@ -232,6 +233,12 @@ class _Instance:
         self._memory = (ctypes.c_ubyte * self._layout.size).from_address(base)
         self._addresses = self._layout.unpack_from(self._memory)
         self._base = base
+
+
+def _payload(node: capi.TfLiteNode) -> memoryview:
+    size = node.custom_initial_data_size if node.custom_initial_data else 0
+    data = (ctypes.c_ubyte * size).from_address(node.custom_initial_data) if size else b""
+    return memoryview(data).toreadonly()
 
 
 def _aligned(address: int) -> int:

@@ -12,9 +12,8 @@ from atoll.compiler.parameters.skeleton import has_skeletons, restored
 from atoll.device.virtual import capi
 from atoll.device.virtual.delegate import Delegate, Kernel, Node, TensorView
 from atoll.errors import DeviceError, InvalidModelError
-from atoll.model import CPU_SIGNATURE, CUSTOM_OP, Model, Tensor
+from atoll.model import CPU_SIGNATURE, CUSTOM_OP, Graph, Model, Operator, Tensor
 from atoll.model.subgraph import between, extract
-from atoll.model.tflite import model_bytes
 
 RESOLVER = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 """Kernel sets differ by up to 7 steps on one network; results are comparable within one of them only."""
@@ -23,18 +22,23 @@ RESOLVER = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 class Region:
     """The original operators of one custom operator, in an interpreter of their own that keeps their state.
 
+    It is made before the interpreter around it, whose tensors it is given by :meth:`bind`.
+
+    Args:
+        part: The operators, as a model: :func:`original_operators`.
+        content: The same as the bytes of a ``.tflite`` file.
+        resolver: The CPU kernels.
+
     Raises:
-        DeviceError: the graph of the original operators does not compute the custom operator's outputs from
-            its inputs.
         InvalidModelError: LiteRT cannot run an operator as the file describes it.
     """
 
-    def __init__(self, node: Node, model: Model, graph: int, resolver: OpResolverType) -> None:
-        part = _original_operators(node, model, graph)
+    def __init__(self, part: Model, content: bytes, resolver: OpResolverType) -> None:
+        self._where = part.path or "the model"
         tap = Delegate(_claims_nothing, custom_code="")
         try:
             self._interpreter = Interpreter(
-                model_content=bytes(model_bytes(part)),
+                model_content=content,
                 num_threads=1,
                 experimental_op_resolver_type=resolver,
                 experimental_delegates=[tap],
@@ -42,21 +46,29 @@ class Region:
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise InvalidModelError(
-                f"{model.path or 'the model'}: LiteRT cannot run its operators: {error}",
+                f"{self._where}: LiteRT cannot run its operators: {error}",
                 "Try it in plain LiteRT; convert it again if it fails there too.",
             ) from error
-        given = {view.name: view for view in node.inputs}
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        self._inputs = [(detail["index"], given[detail["name"]]) for detail in inputs]
-        self._outputs = [
-            (self._interpreter.tensor(detail["index"]), view) for detail, view in zip(outputs, node.outputs)
-        ]
-        places = [*self._inputs, *((detail["index"], view) for detail, view in zip(outputs, node.outputs))]
-        self._slots = [_Slot(tap.context, index, view) for index, view in places]
-        for slot in self._slots:
-            slot.require_fitting(model.path or "the model")
-        self._can_share = len({index for index, _ in places}) == len(places) and all(s.is_fixed for s in self._slots)
+        self._names = [detail["name"] for detail in inputs]
+        places = [detail["index"] for detail in (*inputs, *outputs)]
+        self._slots = [_Slot(tap.context, index) for index in places]
+        self._values = [self._interpreter.tensor(detail["index"]) for detail in outputs]
+        self._can_share = len({*places}) == len(places) and all(slot.is_fixed for slot in self._slots)
         self._shares = False
+
+    def bind(self, node: Node) -> None:
+        """Take inputs from the tensors of a node and give outputs to them, from now on.
+
+        Raises:
+            DeviceError: a kernel would not write as much as a tensor has room for, whatever shape the file says it has.
+        """
+        given = {view.name: view for view in node.inputs}
+        for slot, view in zip(self._slots, (*map(given.__getitem__, self._names), *node.outputs)):
+            if slot.shape not in (None, view.shape):
+                found = f"computes '{view.name}' as {list(slot.shape or ())}, not as {list(view.shape)}"
+                raise _mismatch(self._where, found)
+            slot.view = view
 
     def run(self) -> None:
         """Compute the outputs' arrays from the inputs'."""
@@ -79,11 +91,12 @@ class Region:
             slot.share(shares)
 
     def _run_anywhere(self) -> None:
-        for index, view in self._inputs:
-            self._interpreter.set_tensor(index, view.array)
+        inputs = len(self._names)
+        for slot in self._slots[:inputs]:
+            self._interpreter.set_tensor(slot.index, slot.view.array)
         self._interpreter.invoke()
-        for value, view in self._outputs:
-            found = value()
+        for value, slot in zip(self._values, self._slots[inputs:]):
+            found, view = value(), slot.view
             if found.shape != view.shape:  # numpy would repeat values to make it fit
                 raise DeviceError(f"'{view.name}' has the shape {list(view.shape)}, and became {list(found.shape)}")
             view.array[...] = found
@@ -96,10 +109,12 @@ class _Slot:
     ask for the address with every inference. So nothing has to be copied between the two interpreters.
     """
 
-    __slots__ = ("_base", "_data", "_index", "_own", "_tensors", "address", "is_fixed", "view")
+    __slots__ = ("_base", "_data", "_own", "_tensors", "address", "index", "is_fixed", "shape", "view")
 
-    def __init__(self, context: int, index: int, view: TensorView) -> None:
-        self._index, self.view = index, view
+    view: TensorView
+
+    def __init__(self, context: int, index: int) -> None:
+        self.index = index
         self.address = -1
         """Where the view was when it was looked at last."""
         self._tensors = ctypes.c_void_p.from_address(context + capi.TfLiteContext.tensors.offset)
@@ -107,19 +122,14 @@ class _Slot:
         self._find()
         tensor = self.tensor
         self._own = tensor.data
+        self.shape = None if tensor.allocation_type == capi.DYNAMIC else capi.read_int_array(tensor.dims)
+        """None where it is only known when the operators have run."""
         self.is_fixed = tensor.allocation_type in capi.ARENA and bool(tensor.data) and tensor.bytes > 0
         """Whether it has its place from when tensors are allocated on."""
 
     @property
     def tensor(self) -> capi.TfLiteTensor:
-        return capi.tensor(self._tensors.value or 0, self._index)
-
-    def require_fitting(self, where: str) -> None:
-        """Check that kernels write as much as the view has room for, whatever shape the file says the tensor has."""
-        tensor = self.tensor
-        shape = capi.read_int_array(tensor.dims)
-        if tensor.allocation_type != capi.DYNAMIC and shape != self.view.shape:
-            raise _mismatch(where, f"computes '{self.view.name}' as {list(shape)}, not as {list(self.view.shape)}")
+        return capi.tensor(self._tensors.value or 0, self.index)
 
     def share(self, shared: bool) -> None:
         """Put the tensor where the view is, or back where it was."""
@@ -137,21 +147,25 @@ def _claims_nothing(nodes: Sequence[Node]) -> Kernel:
     raise AssertionError(f"no operator has an empty custom code: {nodes}")
 
 
+def require_main_graph(model: Model) -> None:
+    """Raises DeviceError when a compiled operator stands outside of the main graph."""
+    for number, graph in enumerate(model.graphs[1:], 1):
+        if any(operator.custom_code == CUSTOM_OP for operator in graph.operators):
+            raise DeviceError(
+                f"{model.path or 'the model'}: graph {number} holds an Edge TPU operator; only graph 0 may",
+                "Compile the original model again.",
+            )
+
+
 def original_source(model: Model) -> tuple[Model, int]:
     """The original operators of a compiled file: a model, and the number of its graph that has them.
 
     They are kept beside the compiled graph, or described in the packages, with their weights in the parameter blobs.
 
     Raises:
-        DeviceError: there is none, or a compiled operator stands outside of the main graph.
+        DeviceError: there is none.
     """
     where = model.path or "the model"
-    for number, graph in enumerate(model.graphs[1:], 1):
-        if any(operator.custom_code == CUSTOM_OP for operator in graph.operators):
-            raise DeviceError(
-                f"{where}: graph {number} holds an Edge TPU operator; only graph 0 may",
-                "Compile the original model again.",
-            )
     for signature in model.signatures:
         if signature.key == CPU_SIGNATURE and signature.graph != 0:
             return model, signature.graph
@@ -191,11 +205,16 @@ def require_same_origin(compiled: Model, original: Model) -> None:
             raise _not_original(where, other, f"constant tensor '{tensor.name}' has other values there")
 
 
-def _original_operators(node: Node, model: Model, graph: int) -> Model:
-    """The region of ``node`` as a model of its own, found by the names of its inputs and outputs."""
+def original_operators(compiled: Graph, operator: Operator, model: Model, graph: int) -> Model:
+    """What a compiled operator stands for, as a model: found in graph ``graph`` of ``model`` by its tensors' names.
+
+    Raises:
+        DeviceError: that graph does not compute the operator's outputs from its inputs.
+    """
     original, where = model.graphs[graph], model.path or "the model"
-    given = {view.name: view for view in node.inputs}
-    names = [view.name for view in node.outputs]
+    given = {tensor.name: tensor for tensor in compiled.inputs_of(operator)}
+    outputs = list(compiled.outputs_of(operator))
+    names = [tensor.name for tensor in outputs]
     known = {tensor.name for tensor in original.tensors}
     for name in names:
         if name not in known:
@@ -208,15 +227,13 @@ def _original_operators(node: Node, model: Model, graph: int) -> Model:
     for index in part.main.inputs:
         if part.main.tensors[index].name not in given:
             raise _mismatch(where, f"needs '{part.main.tensors[index].name}', no input of the custom operator")
-    views = [*(given[part.main.tensors[i].name] for i in part.main.inputs), *node.outputs]
-    for view, index in zip(views, (*part.main.inputs, *part.main.outputs)):
-        _check_same(where, view, part.main.tensors[index].shape, part.main.tensors[index].dtype.numpy_name)
+    tensors = [*(given[part.main.tensors[i].name] for i in part.main.inputs), *outputs]
+    for tensor, index in zip(tensors, (*part.main.inputs, *part.main.outputs)):
+        found = part.main.tensors[index]
+        if (tensor.shape, tensor.dtype) != (found.shape, found.dtype):
+            has, wanted = (f"{item.dtype.name.lower()}{list(item.shape)}" for item in (found, tensor))
+            raise _mismatch(where, f"has '{tensor.name}' as {has}, not as {wanted}")
     return part
-
-
-def _check_same(where: str, view: TensorView, shape: tuple[int, ...], dtype: str | None) -> None:
-    if (view.shape, view.dtype.name) != (shape, dtype):
-        raise _mismatch(where, f"has '{view.name}' as {dtype}{list(shape)}, not as {view.dtype.name}{list(view.shape)}")
 
 
 def _numerics(tensor: Tensor) -> str:

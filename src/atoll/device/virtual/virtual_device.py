@@ -13,17 +13,26 @@ from typing import Any, Literal
 
 from ai_edge_litert.interpreter import OpResolverType
 
-from atoll.compiler.package_format import ExecutableKind, Package, read_package
+from atoll.compiler.package_format import ExecutableKind, Package
+from atoll.compiler.packages import packages as read_packages
 from atoll.compiler.packages import require_runtime
 from atoll.device.virtual.clock import wait_until
 from atoll.device.virtual.delegate import Delegate, Node
 from atoll.device.virtual.faults import NO_FAULTS, Faults
-from atoll.device.virtual.region import RESOLVER, Region, original_source, require_same_origin
+from atoll.device.virtual.region import (
+    RESOLVER,
+    Region,
+    original_operators,
+    original_source,
+    require_main_graph,
+    require_same_origin,
+)
 from atoll.device.virtual.sram import Sram
 from atoll.device.virtual.thermal import TRIP_POINTS_C, Cooling, Thermometer
 from atoll.errors import DeviceError, DeviceLostError
 from atoll.hardware.buses import BUSES, BusName, DeviceType
-from atoll.model import Model
+from atoll.model import CUSTOM_OP, Model
+from atoll.model.tflite import model_bytes
 
 __all__ = ["RESOLVER", "Invocation", "Region", "VirtualEdgeTpu"]
 
@@ -131,7 +140,7 @@ class VirtualEdgeTpu:
         return CLOCKS_MHZ[self.clock] / (1 << halvings)
 
     def delegate(self, model: Model, resolver: OpResolverType = RESOLVER, original: Model | None = None) -> Delegate:
-        """The delegate for an interpreter of the compiled file ``model``, whose kernels come from ``resolver``.
+        """The delegate for one interpreter of the compiled file ``model``, whose kernels come from ``resolver``.
 
         ``original`` is the uncompiled model of a file that does not keep its original operators, as those of the
         vendor's compiler; the compiled regions are found in it by the names of their tensors.
@@ -139,15 +148,26 @@ class VirtualEdgeTpu:
         Raises:
             DeviceError: the original operators are missing or not those of this file, the runtime is too old for it,
                 or the device is gone.
+            CorruptPackageError, InvalidModelError: a package is damaged, or LiteRT cannot run the original operators.
         """
         if not self.connected:
             raise self._gone()
+        require_main_graph(model)
         if original is None:
             source, graph = original_source(model)
         else:
             require_same_origin(model, original)
             source, graph = original, 0
-        delegate = Delegate(partial(_Program, self, model.path, source, graph, resolver))
+        # Before LiteRT calls back: what is wrong with the file is said as what it is, and not from within its calls.
+        packages = iter(read_packages(model))
+        parts = {}
+        for number, operator in enumerate(model.main.operators):
+            if operator.custom_code == CUSTOM_OP:
+                package = next(packages)
+                require_runtime(package, self.runtime_version)
+                part = original_operators(model.main, operator, source, graph)
+                parts[number] = _Part(_caches(package), Region(part, bytes(model_bytes(part)), resolver))
+        delegate = Delegate(partial(_Program, self, model.path, parts))
         self._delegates.add(delegate)
         return delegate
 
@@ -263,25 +283,28 @@ class _Cache:
         self.size = size
 
 
-class _Program:
-    """The kernel of one delegate node."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One custom operator, ready to run."""
 
-    def __init__(
-        self,
-        device: VirtualEdgeTpu,
-        name: str,
-        source: Model,
-        graph: int,
-        resolver: OpResolverType,
-        nodes: Sequence[Node],
-    ) -> None:
+    caches: list[_Cache]
+    region: Region
+
+
+class _Program:
+    """The kernel of one delegate node: the parts of its operators, by their numbers, at the node's tensors."""
+
+    def __init__(self, device: VirtualEdgeTpu, name: str, parts: dict[int, _Part], nodes: Sequence[Node]) -> None:
         self.name = name
         self.caches: list[_Cache] = []
+        self.regions: list[Region] = []
         for node in nodes:
-            package = read_package(node.payload, f"{name or 'the model'}, operator '{node.outputs[0].name}'")
-            require_runtime(package, device.runtime_version)
-            self.caches += _caches(package)
-        self.regions = [Region(node, source, graph, resolver) for node in nodes]
+            if node.number not in parts:  # they keep the state of one interpreter
+                raise DeviceError("the delegate is in use by another interpreter", "Make a delegate for each.")
+            part = parts.pop(node.number)
+            part.region.bind(node)
+            self.caches += part.caches
+            self.regions.append(part.region)
         self.key = object()
         tokens = {cache.token for cache in self.caches}
         self.coexists = len(tokens) <= 1 and 0 not in tokens

@@ -30,7 +30,10 @@ def model_bytes(model: Model) -> memoryview:
         UnsupportedModelError: the constants exceed what one FlatBuffer can hold (2 GiB).
     """
     verify(model)
-    return _Writer(model).bytes()
+    writer = _Writer(model)
+    record = writer.record()
+    content = flat.write_root(schema.MODEL, record, schema.IDENTIFIER, writer.size())
+    return content if model.appendix is None else memoryview(b"".join((content, model.appendix.data.data)))
 
 
 class _Writer:
@@ -47,9 +50,10 @@ class _Writer:
             for code, name in schema.option_types(union).items()
         }
 
-    def bytes(self) -> memoryview:
+    def record(self) -> Record:
+        """The model as the schema's tables have it."""
         model = self._model
-        record = {
+        record: Record = {
             "version": model.version,
             "graphs": [self._graph(graph) for graph in model.graphs],
             "description": model.description,
@@ -59,11 +63,10 @@ class _Writer:
         }
         record["operator_codes"] = [self._code(*code) for code in self._codes]
         record["buffers"] = [{}] + [{"data": buffer.data} for buffer in self._buffers]
-        content = flat.write_root(schema.MODEL, record, schema.IDENTIFIER, self._size())
-        return content if model.appendix is None else memoryview(b"".join((content, model.appendix.data.data)))
+        return record
 
-    def _size(self) -> int:
-        """An upper bound of the file's size in bytes."""
+    def size(self) -> int:
+        """An upper bound of the file's size in bytes, once there is a record."""
         constants = sum(len(buffer.data) + 64 for buffer in self._buffers)
         graphs = self._model.graphs
         options = sum(len(op.custom_options) for graph in graphs for op in graph.operators)
