@@ -1,4 +1,7 @@
-"""The code → docs/reference: operators, commands, exit codes, networks. ``--check`` only compares."""
+"""The code → docs/reference: operators, commands, exit codes; LiteRT's code → our tables of options.
+
+``--check`` only compares.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import litert_tables
 
 import atoll
 from atoll import errors
@@ -26,6 +30,7 @@ def pages() -> dict[str, str]:
         "operators.md": f"# Operators of the Edge TPU\n\n{support_table_markdown()}",
         "exit-codes.md": "\n".join(exit_codes()) + "\n",
         "commands.md": "\n".join(["# Commands\n", *commands(cli, "atoll")]) + "\n",
+        "../../src/atoll/model/tflite/tables.py": litert_tables.page(),
     }
 
 
