@@ -44,10 +44,11 @@ def vela_command(venv: Path) -> list[str]:
     return [str(vela)]
 
 
-def measure(command: list[str]) -> tuple[float, float, float]:
+def measure(command: list[str], **environment: str) -> tuple[float, float, float]:
     """Wall seconds, largest resident set in bytes, and processor seconds of a command and its children."""
+    environment = os.environ | environment
     begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begin
     process.returncode = os.waitstatus_to_exitcode(status)  # wait4 has reaped it

@@ -1,4 +1,7 @@
-"""The code → docs/reference: operators, commands, exit codes, the Python API. ``--check`` only compares."""
+"""The code → docs/reference: operators, commands, exit codes, the Python API; LiteRT's code → our tables of options.
+
+``--check`` only compares.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import litert_tables
 
 import atoll
 from atoll import errors
@@ -23,6 +27,7 @@ from atoll.products.result import Result
 from atoll.support.operators import support_table_markdown
 
 REFERENCE = Path(__file__).parent / "reference"
+OPTION_TABLES = Path(__file__).parents[1] / "src/atoll/model/tflite/tables.py"
 API_INTRODUCTION = """\
 There is one function for each command, with the same words. Models are paths or models in memory; options are keyword
 arguments. The result of a command's function is frozen. It has `answer()`, `tables()` and `basis()` (sentences, tables,
@@ -177,6 +182,8 @@ def main() -> int:
     REFERENCE.mkdir(exist_ok=True)
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
+    # Not compared: another LiteRT than the one they were made from is no fault (tests/model/test_option_tables.py).
+    OPTION_TABLES.write_text(litert_tables.page(), encoding="utf-8")
     return 0
 
 

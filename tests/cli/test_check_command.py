@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -79,39 +77,3 @@ def test_errors_name_long_tensors_briefly(atoll: Run, tmp_path: Path) -> None:
     write_model(replace(model, graphs=(replace(graph, tensors=tuple(tensors)),)), tmp_path / "m.tflite")
     result = atoll("check", tmp_path / "m.tflite")
     assert result.code == 32 and "xx…xx" in result.err and long not in result.err
-
-
-def test_it_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
-    """Imports are most of its time: what compiling, running and drawing need is left out."""
-    write_model(blocked(), tmp_path / "m.tflite")
-    program = (
-        "import sys; from atoll.cli import cli, invoke; invoke(cli, ['check', sys.argv[1]]); "
-        "print(*sys.modules, file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "m.tflite")], capture_output=True, text=True, check=True
-    )
-    assert "operators would run" in done.stdout
-    loaded = set(done.stderr.split())
-    heavy = {
-        "rich",
-        "ai_edge_litert.interpreter",
-        "atoll.partitioning",
-        "atoll.compiler.emit",
-        "atoll.device",
-        "numpy.ma",
-        "zipfile",
-        "tempfile",
-        "difflib",
-        "html",
-        "json",
-    }
-    assert heavy & loaded == set()
-
-
-def test_help_needs_no_numpy_and_no_click() -> None:
-    program = (
-        "import sys, atexit; atexit.register(lambda: print(*sys.modules)); from atoll.cli import main; main(['--help'])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert not {"numpy", "rich", "asyncio", "click", "dataclasses"} & set(done.stdout.split())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 
 from atoll.cli.failures import say_on_stderr
-from atoll.cli.streams import may_redraw, write_out
+from atoll.cli.streams import may_redraw, terminal_columns, write_out
 from atoll.products.layout import brief, shortened
 from atoll.products.progress import OnProgress, ignore
 from atoll.products.result import Result
@@ -17,7 +16,7 @@ def show(result: Result, output_format: str) -> None:
     """Print a result, as wide as the terminal; 80 columns where there is none."""
     from atoll.reporting.formats import render
 
-    write_out(render(result, output_format, shutil.get_terminal_size((80, 24)).columns) + "\n")
+    write_out(render(result, output_format, terminal_columns()) + "\n")
 
 
 def say(text: str) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from atoll.cli.streams import speak_ascii_where_needed, write_out
+from atoll.cli.streams import speak_ascii_where_needed, terminal_columns, write_out
 
 COMMANDS = {
     "bench": "Measure or model how much several Edge TPUs gain: the vendor's analysis tools.",
@@ -63,7 +62,7 @@ def print_overview() -> int:
     """Print it as wide as click prints the help of the commands; returns the exit code."""
     speak_ascii_where_needed()
     try:
-        write_out(overview(max(min(shutil.get_terminal_size().columns, 80) - 2, 50)))
+        write_out(overview(max(min(terminal_columns(), 80) - 2, 50)))
     except OSError as error:
         from atoll.cli.failures import exit_code
 

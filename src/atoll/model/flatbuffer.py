@@ -227,7 +227,7 @@ class TableSchema:
     def __init__(self, **fields: tuple[int, FieldKind | Union]) -> None:
         self._kinds = [(name, slot, kind) for name, (slot, kind) in fields.items() if not isinstance(kind, Union)]
         self._unions = [(name, slot, kind) for name, (slot, kind) in fields.items() if isinstance(kind, Union)]
-        self._slots = 1 + max(slot for slot, _ in fields.values())
+        self._slots = 1 + max((slot for slot, _ in fields.values()), default=-1)
 
     def decode(self, reader: Reader, position: int) -> Record:
         """The record of the table at ``position``; the tables it refers to are read later."""

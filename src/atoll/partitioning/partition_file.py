@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +63,8 @@ def write_partition(
     """Write a partition of ``graph``; segments have one replica and any device unless told. Raises ``OutputError``."""
     names = operator_names(graph)
     count = len(partition.segments)
+    import json  # late: compiling imports this module, and seldom has a file to read
+
     document = {
         "schema": SCHEMA,
         "strategy": partition.strategy,
@@ -134,6 +135,8 @@ def _stale_names(partition: Partition, document: dict[str, Any]) -> tuple[Findin
 
 
 def _document(path: str | Path) -> dict[str, Any]:
+    import json
+
     content = map_file(path)
     if len(content) > MAX_BYTES:
         raise _malformed(path, f"it has {len(content)} bytes")

@@ -208,7 +208,7 @@ def test_an_executable_of_unknown_kind_names_the_executable():
 def test_a_layer_that_claims_less_than_its_elements_is_refused():
     package = small_package()
     run = package.executables[0]
-    lying = dataclasses.replace(run.input_layers[0], size_bytes=11)
+    lying = run.input_layers[0]._replace(size_bytes=11)
     broken = dataclasses.replace(run, input_layers=(lying,))
     with pytest.raises(CorruptPackageError, match="layer 'x' of 2×2×3 needs 16 bytes and claims 11"):
         read_package(write_package(dataclasses.replace(package, executables=(broken,))), "m.tflite")

@@ -1,4 +1,8 @@
-"""The products of this format: a package, its executables, and everything the runtime needs to start them."""
+"""The products of this format: a package, its executables, and everything the runtime needs to start them.
+
+Most records are named tuples: such a class is made in 0.05 ms, a frozen dataclass in 0.4, and every command that makes
+or reads compiled files waits for them. Dataclasses are those that would be equal to a record of another kind.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +85,7 @@ _ITEM_SIZES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """An address that is known only when the program is loaded: ``name`` of the layer, which batch, which half."""
 
     base: Base
@@ -91,24 +94,21 @@ class Address:
     word: Word = Word.LOW
 
 
-@dataclass(frozen=True, slots=True)
-class FieldOffset:
+class FieldOffset(NamedTuple):
     """Where (in bits from the start of the chunk) the driver has to write ``address``."""
 
     bit: int
     address: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Instructions:
+class Instructions(NamedTuple):
     """One chunk of the instruction stream."""
 
     bitstream: Bytes
     field_offsets: tuple[FieldOffset, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """DMA of ``size`` bytes at ``offset`` bytes from an address."""
 
     address: Address | None
@@ -138,16 +138,14 @@ class Fence:
 Hint: TypeAlias = "Transfer | InstructionTransfer | Interrupt | Fence"
 
 
-@dataclass(frozen=True, slots=True)
-class DmaHint:
+class DmaHint(NamedTuple):
     """One expected DMA."""
 
     direction: Direction
     hint: Hint
 
 
-@dataclass(frozen=True, slots=True)
-class DmaHints:
+class DmaHints(NamedTuple):
     """The DMAs of one execution in order; ``fully_deterministic`` when there are no others."""
 
     hints: tuple[DmaHint, ...] = ()
@@ -158,8 +156,7 @@ Range: TypeAlias = "tuple[int, int]"
 """First and last index, inclusive."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputLayout:
+class OutputLayout(NamedTuple):
     """How the tiles' pieces of an output lie in the bytes that arrive on the host (six index tables)."""
 
     y_to_tile: tuple[int, ...] = ()
@@ -170,16 +167,14 @@ class OutputLayout:
     x_to_local_row_size: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OutputSlice:
+class OutputSlice(NamedTuple):
     """A part of an output: its index ranges (None when not given), element strides and byte offset."""
 
     shape: tuple[Range, ...] | None
     stride: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OutputInfo:
+class OutputInfo(NamedTuple):
     """What only output layers have."""
 
     layout: OutputLayout | None = None
@@ -188,16 +183,14 @@ class OutputInfo:
     slice_offsets: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Numerics:
+class Numerics(NamedTuple):
     """``real = scale · (stored - zero_point)``."""
 
     zero_point: int = 0
     scale: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class BoundaryLayer:
+class BoundaryLayer(NamedTuple):
     """An input or output: ``size_bytes`` with padding, dimensions y, x, z; ``output`` is None for inputs."""
 
     name: str

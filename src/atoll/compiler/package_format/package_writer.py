@@ -149,5 +149,4 @@ def _output_info(output: OutputInfo) -> Record:
     if slices is not None:
         layouts = [{"shape": _shape(item.shape), "stride": item.stride} for item in slices]
         info = {"slice_layout": layouts, "slice_offset": output.slice_offsets}
-    fields = None if layout is None else {name: getattr(layout, name) for name in layout.__slots__}
-    return {"layout": fields, "data_type": int(output.data_type), "shape_info": info}
+    return {"layout": layout and layout._asdict(), "data_type": int(output.data_type), "shape_info": info}

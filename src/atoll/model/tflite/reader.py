@@ -39,7 +39,6 @@ def parse_model(data: bytes | bytearray | memoryview, path: str = "") -> Model:
             f"{name} is not a TensorFlow Lite model: its bytes 4 to 7 are {bytes(view[4:8])!r}, not b'TFL3'",
             "Convert the network with the TensorFlow Lite or LiteRT converter first.",
         )
-    schema.generated()  # from here, where the chain of calls is short yet
     try:
         model = _model(flat.read_root(schema.MODEL, view, schema.IDENTIFIER), view, path)
         verify(model)
@@ -97,13 +96,13 @@ def _outside(data: memoryview, offset: int, size: int, what: str) -> npt.NDArray
 def _operator_code(record: Record) -> tuple[str, str, int]:
     # Codes below 127 were stored in the first field, which later became too small (schema.fbs, version 3a).
     code = max(record["deprecated_builtin_code"], record["builtin_code"])
-    names = schema.builtin_operators()
-    if code not in names:
+    kind = schema.member("BuiltinOperator", code)
+    if kind is None:
         raise InvalidModelError(
             f"operator code {code} is not known",
             "The model is newer than the installed ai-edge-litert: upgrade it.",
         )
-    return names[code], record["custom_code"], record["version"]
+    return kind, record["custom_code"], record["version"]
 
 
 def _graph(

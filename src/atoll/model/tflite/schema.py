@@ -1,7 +1,8 @@
 """The tables of a ``.tflite`` file, by field number.
 
-Source: tensorflow/compiler/mlir/lite/schema/schema.fbs. The 150 option tables of the operators are read and written
-with the generated code that ``ai-edge-litert`` ships, so that a new operator needs nothing here.
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs. The option tables of the operators are in :mod:`tables`; what
+is not there is read and written with the generated code that ``ai-edge-litert`` ships, so that a new operator needs
+nothing here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import functools
 import importlib.util
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -18,8 +19,9 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from atoll.model.flatbuffer import Ints, NumberVector, Scalar, Sub, TableSchema, TableVector, Text, Union
-from atoll.model.flatbuffer_reader import FlatError, Reader
+from atoll.model.flatbuffer import FieldKind, Ints, NumberVector, Scalar, Sub, TableSchema, TableVector, Text, Union
+from atoll.model.flatbuffer_reader import Encoding, FlatError, Reader
+from atoll.model.tflite import tables
 
 IDENTIFIER = b"TFL3"
 
@@ -43,17 +45,33 @@ def generated() -> ModuleType:
 
 
 @functools.cache
-def builtin_operators() -> dict[int, str]:
-    """Operator names by builtin code."""
-    members = vars(generated().BuiltinOperator)
-    return {code: name for name, code in members.items() if not name.startswith("_")}
+def _numbered(enum: str, newest: bool = False) -> tuple[str, ...]:
+    """The names of an enumeration or a union, by number; ``newest`` asks LiteRT's own code."""
+    if not newest:
+        return tuple(_words(tables.NUMBERED)[enum])
+    members = {code: name for name, code in vars(getattr(generated(), enum)).items() if not name.startswith("_")}
+    return tuple(members[code] for code in range(len(members)))
+
+
+def member(enum: str, code: int) -> str | None:
+    """The name of a member of ``BuiltinOperator``, ``BuiltinOptions`` or ``BuiltinOptions2``; None: LiteRT has none."""
+    for newest in (False, True):
+        if 0 <= code < len(names := _numbered(enum, newest)):
+            return names[code]
+    return None
 
 
 @functools.cache
-def option_types(union: str) -> dict[int, str]:
-    """Table names by number, of the unions ``BuiltinOptions`` and ``BuiltinOptions2``."""
-    members = vars(getattr(generated(), union))
-    return {code: name for name, code in members.items() if code and not name.startswith("_")}
+def number(enum: str, name: str) -> int | None:
+    """Its number; None where the enumeration has no such member."""
+    return next((n.index(name) for newest in (False, True) if name in (n := _numbered(enum, newest))), None)
+
+
+@functools.cache
+def _words(text: str) -> dict[str, list[str]]:
+    """Lines, which may go on in indented ones: first word → the others."""
+    lines = (line.split() for line in text.replace("\n ", " ").strip().split("\n"))
+    return {first: others for first, *others in lines}
 
 
 class GeneratedTable:
@@ -70,7 +88,7 @@ class GeneratedTable:
         except (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
             raise FlatError(f"the {self.name} at {position} cannot be read: {error}") from error
 
-    def encode(self, builder: flatbuffers.Builder, value: Any) -> int:
+    def encode(self, builder: flatbuffers.Builder, value: Any) -> int | Encoding:
         """Where the table of a generated object is."""
         return int(value.Pack(builder))
 
@@ -78,26 +96,69 @@ class GeneratedTable:
 Options = tuple[str, Mapping[str, Any]]
 
 
+class _Vector(NumberVector):
+    """A short vector of numbers as a tuple; None when absent."""
+
+    def read(self, reader: Reader, position: int) -> Any:
+        return tuple(super().read(reader, position).tolist())
+
+
+class _KnownOptions(TableSchema):
+    """A table of :mod:`tables`."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(**dict(_field(slot, word) for slot, word in enumerate(words) if word != "-"))
+        self.names = frozenset(word.partition(":")[0] for word in words)
+        self.slots = len(words)
+
+
+def _field(slot: int, word: str) -> tuple[str, tuple[int, FieldKind]]:
+    name, _, rest = word.partition(":")
+    code, _, default = rest.partition("=")
+    if code[0] == "*":
+        return name, (slot, _Vector(np.dtype(code[1:])))
+    return name, (slot, Scalar(code, {"?": bool, "f": float}.get(code, int)(default or 0)))
+
+
+@functools.cache
+def _known_options(name: str) -> _KnownOptions | None:
+    words = _words(tables.TABLES).get(name)
+    return None if words is None else _KnownOptions(words)
+
+
 class OptionsTable(GeneratedTable):
-    """An operator's options as ``(table name, mapping of fields in snake case)``."""
+    """An operator's options as ``(table name, mapping of fields in snake case)``.
+
+    LiteRT's generated code is asked for those alone that :mod:`tables` does not have, or not all fields of: its import
+    takes as long as reading a network.
+    """
 
     def decode(self, reader: Reader, position: int) -> Options:
         # Most operators of a network have the options of another one: tables of numbers alone that are equal byte
         # for byte are decoded once.
         """Table name and fields. Raises :class:`FlatError`."""
-        key = self.name, reader.offsets(reader.vtable(position)), reader.table_bytes(position)
-        known = reader.memo.get(key)
-        if known is None:
-            fields = {_snake(name): _frozen(value) for name, value in vars(super().decode(reader, position)).items()}
-            known = self.name, MappingProxyType(fields)
+        offsets = reader.offsets(reader.vtable(position))
+        key = self.name, offsets, reader.table_bytes(position)
+        options = reader.memo.get(key)
+        if options is None:
+            known = _known_options(self.name)
+            if known is not None and len(offsets) <= known.slots:
+                fields = known.decode(reader, position)
+            else:
+                generated_object = super().decode(reader, position)
+                fields = {snake(name): _frozen(value) for name, value in vars(generated_object).items()}
+            options = self.name, MappingProxyType(fields)
             if all(isinstance(value, (int, float)) for value in fields.values()):
-                reader.memo[key] = known
-        return known
+                reader.memo[key] = options
+        return options
 
-    def encode(self, builder: flatbuffers.Builder, value: Options) -> int:
+    def encode(self, builder: flatbuffers.Builder, value: Options) -> int | Encoding:
         """Where the table is. Raises :class:`ValueError` for a field that it has not."""
+        known = _known_options(self.name)
+        if known is not None and known.names.issuperset(value[1]):
+            return known.encode(builder, value[1])
         options = getattr(generated(), self.name + "T")()
-        attributes = {_snake(name): name for name in vars(options)}
+        attributes = {snake(name): name for name in vars(options)}
         for name, field in value[1].items():
             if name not in attributes:
                 raise ValueError(f"{self.name} has no field '{name}'; it has {', '.join(attributes)}")
@@ -106,7 +167,8 @@ class OptionsTable(GeneratedTable):
 
 
 @functools.cache
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """``newShape`` → ``new_shape``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
@@ -118,9 +180,10 @@ def _frozen(value: Any) -> Any:
 def _options(union: str, code: int) -> OptionsTable | None:
     if code == 0:
         return None
-    if code not in option_types(union):
+    name = member(union, code)
+    if name is None:
         raise FlatError(f"{union} {code} is newer than the installed ai-edge-litert knows; upgrade it")
-    return OptionsTable(option_types(union)[code])
+    return OptionsTable(name)
 
 
 _QUANTIZATION_DETAILS = {1: "CustomQuantization", 2: "BlockwiseQuantization"}

@@ -43,12 +43,6 @@ class _Writer:
         self._model = model
         self._buffers: dict[Buffer, int] = {}
         self._codes: dict[tuple[str, str, int], int] = {}
-        self._builtin = {name: code for code, name in schema.builtin_operators().items()}
-        self._options = {
-            name: (field, code)
-            for field, union in (("options", "BuiltinOptions"), ("options_2", "BuiltinOptions2"))
-            for code, name in schema.option_types(union).items()
-        }
 
     def record(self) -> Record:
         """The model as the schema's tables have it."""
@@ -117,13 +111,16 @@ class _Writer:
         if len(operator.custom_options):
             record["custom_options"] = np.frombuffer(operator.custom_options, np.uint8)
         if operator.options_type:
-            field, number = self._options[operator.options_type]
-            record[f"{field}_type"] = number
-            record[field] = (operator.options_type, operator.options)
+            for field, union in (("options", "BuiltinOptions"), ("options_2", "BuiltinOptions2")):
+                if number := schema.number(union, operator.options_type):
+                    record[f"{field}_type"] = number
+                    record[field] = (operator.options_type, operator.options)
         return record
 
     def _code(self, kind: str, custom_code: str, version: int) -> Record:
-        code = self._builtin[kind]
+        code = schema.number("BuiltinOperator", kind)
+        if code is None:
+            raise KeyError(kind)
         return {
             "deprecated_builtin_code": min(code, 127),  # what readers before schema 3a look at
             "custom_code": custom_code,
