@@ -63,8 +63,8 @@ class Pipeline(AsyncPipeline):
         short_interval: Keep Python's thread switch interval short while the pipeline runs, so that Python code in other
             threads does not stop it.
         processes: Run the segments in so many other processes, so that they share no interpreter lock, and a driver
-            that crashes takes only its process with it. Interpreters and ``spares`` must then be functions of modules that
-            open them, or ``functools.partial`` of such. When a process dies, all are started anew, and what was inside
+            that crashes takes only its process with it. Interpreters and ``spares`` must then be functions of modules
+            that open them, or ``functools.partial`` of such. When one dies, all are started anew, and what was inside
             is sent again; the item at which it died counts as failed. A script needs ``if __name__ == "__main__":``, as
             with :mod:`multiprocessing`.
         cpus: Tie each process to one of these processors, in turn: threads pass their lock on more quickly there.
