@@ -1,8 +1,9 @@
 """What every command reports, recorded before and after a change of the code, and compared.
 
 record DIR runs the cases of reports_cases.py and writes one JSON file for each: exit code, report, texts, and the files
-it made. compare OLD NEW says which reports are equal, which have the same numbers under other keys, and which differ,
-and ends with 1 if any is not equal. Without ../shared there are only the cases that need nothing but the zoo.
+it made. compare OLD NEW gives each case a verdict: equal; added (all is there as before, and more); moved (every number
+and text is there, some under other keys); on purpose (what is gone is in the table ON_PURPOSE, with its reason); or
+different, and then it ends with 1. Without ../shared there are only the cases that need nothing but the zoo.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from reports_cases import CASES, CLOCK_KEYS, CLOCK_TEXT, EACH, MODELS, MORE_MODELS, NEVER_COMPARED
+from reports_cases import CASES, CLOCK_KEYS, CLOCK_TEXT, EACH, MODELS, MORE_MODELS, NEVER_COMPARED, ON_PURPOSE
+
+from atoll.compiler.inspection import inspect_model
+from atoll.errors import AtollError
+from atoll.model.tflite import read_model
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -147,11 +152,23 @@ def made(folder: Path) -> Iterator[Path]:
 
 
 def content(path: Path, hidden: Mapping[str, str]) -> Any:
-    """JSON as such, texts as lines, of other files the hash."""
+    """JSON as such, texts as lines, of other files the hash (of compiled ones with the caching tokens set to 0)."""
     if path.suffix in (".json", ".csv", ".log", ".toml", ".txt"):
         text = hide(path.read_text(), hidden)
         return parsed(text) if path.suffix == ".json" else text.splitlines()
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    data = path.read_bytes()
+    # The token depends on the version, the options and the cuts; what else is in the file must not.
+    for token in tokens(path) if path.stem.endswith("_edgetpu") else ():
+        data = data.replace(token, bytes(len(token)))
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def tokens(path: Path) -> list[bytes]:
+    """The caching tokens of a compiled file, as they lie in it; none of a file without custom operators."""
+    try:
+        return [int(token, 16).to_bytes(8, "little") for token in inspect_model(read_model(path)).tokens]
+    except AtollError:
+        return []
 
 
 def parsed(text: str) -> Any:
@@ -172,13 +189,13 @@ def compare(old: Path, new: Path, with_text: bool, shown: int) -> int:
     verdicts: Counter[str] = Counter()
     for name in names:
         before, after = (read(folder / f"{name}.json", with_text) for folder in (old, new))
-        verdict, details = judge(before, after)
+        verdict, details = judge(name, before, after)
         verdicts[verdict] += 1
         if details:
             print(f"{verdict}: {name}", *details[:shown], sep="\n  ")
             print(f"  and {len(details) - shown} more\n" if len(details) > shown else "")
     print(", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())), f"of {len(names)} cases")
-    return int(set(verdicts) != {"equal"})
+    return int(bool(verdicts["different"] or verdicts["missing"]))
 
 
 def read(path: Path, with_text: bool) -> dict[str, Any]:
@@ -222,42 +239,54 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def judge(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, list[str]]:
+def judge(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, list[str]]:
     """The verdict on a case, and what is different."""
     if not old or not new:
         return "missing", ["in the old recording" if not old else "in the new recording"]
-    gone = {path: value for path, value in old.items() if path not in new}
-    come = {path: value for path, value in new.items() if path not in old}
-    changed = [path for path in old if path in new and not same(old[path], new[path])]
-    if not gone and not come and not changed:
-        return "equal", []
-    if not changed and numbers(gone) == numbers(come):
-        return "moved", moves(gone, come)
-    details = [f"{path}: {short(old[path])} -> {short(new[path])}" for path in changed]
-    details += [f"{path}: {short(value)} is gone" for path, value in gone.items()]
-    return "different", details + [f"{path}: {short(value)} is new" for path, value in come.items()]
+    gone = {path: value for path, value in old.items() if path not in new or not same(value, new[path])}
+    come = {path: value for path, value in new.items() if path not in old or not same(value, old[path])}
+    if not gone:
+        return ("added", [f"{path}: {short(come[path])} is new" for path in come]) if come else ("equal", [])
+    moved, lost = moves(gone, come)
+    reasons = dict.fromkeys(reason for path in lost if (reason := why(name, path)))
+    if reasons and all(why(name, path) for path in lost):
+        return "on purpose", [*reasons]
+    details = [f"{path}: {short(gone[path])} {f'-> {short(new[path])}' if path in new else 'is gone'}" for path in lost]
+    details += [f"{path} -> {target}: {short(gone[path])}" for path, target in moved.items()]
+    return ("different" if lost else "moved"), details
+
+
+def why(name: str, path: str) -> str:
+    """Why that value of that case was changed on purpose; empty if it was not."""
+    return next((text for case, value, text in ON_PURPOSE if fnmatch(name, case) and fnmatch(path, value)), "")
 
 
 def same(old: Any, new: Any) -> bool:
     return type(old) is type(new) and bool(old == new)
 
 
-def numbers(values: Mapping[str, Any]) -> Counter[Any]:
-    return Counter(x for x in values.values() if isinstance(x, (int, float)) and not isinstance(x, bool))
+def moves(gone: Mapping[str, Any], come: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Where each value went: to a new path that has it and the last key, or else that has it. And what went nowhere.
 
-
-def moves(gone: Mapping[str, Any], come: Mapping[str, Any]) -> list[str]:
-    """Where each value went: to the first new path that has it. Texts that are gone, or new, come first."""
+    Only numbers, texts and ``true`` can be lost: an empty list or a null says nothing without its key. An exit code
+    cannot move. Small whole numbers are found everywhere, so they choose last.
+    """
     left = dict(come)
-    moved, lost = [], []
-    for path, value in gone.items():
-        target = next((key for key, item in left.items() if same(value, item)), None)
-        if target is None:
-            lost.append(f"{path}: {short(value)} is gone")
-        else:
+    moved, lost = {}, []
+    for path, value in sorted(gone.items(), key=lambda item: isinstance(item[1], int)):
+        same_value = [key for key, item in left.items() if same(value, item) and key != "exit"]
+        same_key = [key for key in same_value if last_key(key) == last_key(path)]
+        target = next(iter(same_key or same_value), None)
+        if path == "exit" or (target is None and not (value is None or value is False or value in ([], {}, ""))):
+            lost.append(path)
+        elif target is not None:
             del left[target]
-            moved.append(f"{path} -> {target}: {short(value)}")
-    return [*lost, *(f"{path}: {short(value)} is new" for path, value in left.items()), *moved]
+            moved[path] = target
+    return moved, lost
+
+
+def last_key(path: str) -> str:
+    return re.sub(r"\[\d+\]", "", path).rpartition(".")[2]
 
 
 def short(value: Any) -> str:

@@ -52,6 +52,12 @@ def test_our_own_file_is_explained(atoll: Callable[..., Any], files: tuple[Path,
     text = atoll("inspect", compiled, "--original", original)
     assert text.code == 0
     assert "EXECUTION_ONLY" in text.out and "left" in text.out
+    shown = text.out.partition("Inputs and outputs of the executables")[2]
+    for layer in region["executables"][0]["inputs"]:
+        (row,) = (
+            line for line in shown.partition("Inputs and outputs of the model")[0].splitlines() if layer["name"] in line
+        )
+        assert f"{layer['scale']:.9f}" in row and str(layer["zero_point"]) in row.split()
 
 
 def test_a_file_that_is_not_compiled_is_said_to_be_so(atoll: Callable[..., Any], files: tuple[Path, Path]) -> None:

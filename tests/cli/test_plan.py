@@ -134,6 +134,15 @@ def test_several_models(atoll: Run, mobilenet: Path) -> None:
     assert "shared" in text and text.startswith("No --fps is given") and max(map(len, text.splitlines())) <= 80
 
 
+def test_models_are_told_apart_where_room_is_short(atoll: Run, mobilenet: Path, tmp_path: Path) -> None:
+    """The model of a row is worth more than its latency, which a program finds in JSON."""
+    others = [tmp_path / f"{name}.tflite" for name in ("mobilenet_v1_0.25_128", "mobilenet_v1_0.50_128")]
+    for other in others:
+        other.write_bytes(mobilenet.read_bytes())
+    text = atoll("plan", *others, "--tpus", 2, "--fps", 10, "-q").out
+    assert all(other.stem in text for other in others) and max(map(len, text.splitlines())) <= 80
+
+
 def test_the_function_takes_what_the_options_take_and_values_of_their_own(mobilenet: Path) -> None:
     slow = replace(profile("x86-pcie"), name="slow", host=replace(profile("x86-pcie").host, floor_ms=50.0))
     report = plan(mobilenet, tpus=(1, 2), target=slow)

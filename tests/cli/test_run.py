@@ -57,7 +57,8 @@ def test_json_holds_the_same_with_a_schema(atoll: Run, branched_file: Path) -> N
 
 
 def test_segments_are_named_as_the_vendor_names_them(atoll: Run, chain_file: Path, tmp_path: Path) -> None:
-    assert atoll("run", chain_file, "--tpus", 2, "--inferences", 1, "--segments-dir", tmp_path / "new/dir").code == 0
+    result = atoll("run", chain_file, "--tpus", 2, "--inferences", 1, "--segments-dir", tmp_path / "new/dir")
+    assert result.code == 0 and "The compiled segments are in" in result.out
     names = [f"chain_segment_{i}_of_2_edgetpu.tflite" for i in range(2)]
     assert sorted(os.listdir(tmp_path / "new/dir")) == names
     assert read_model(tmp_path / "new/dir" / names[0]).main.operators[0].custom_code == "edgetpu-custom-op"

@@ -21,6 +21,12 @@ def test_standard_networks_are_on_offer_once() -> None:
     assert all(entry.description and entry.parameters and entry.macs for entry in zoo.entries())
 
 
+def test_the_description_says_what_a_derived_network_lacks_or_has() -> None:
+    described = {entry.name: entry.description for entry in zoo.entries()}
+    assert all("without its classes" in text for name, text in described.items() if name.endswith("_embedding"))
+    assert all("an L2 norm before its last layer" in text for name, text in described.items() if name.endswith("_l2"))
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128", "unet_small"])
 def test_an_entry_describes_the_model_it_builds(name: str) -> None:
     [entry] = [entry for entry in zoo.entries() if entry.name == name]

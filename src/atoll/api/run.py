@@ -7,7 +7,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atoll import toolchain
@@ -158,7 +158,7 @@ def run(
         report = toolchain.run(deployment, whole, frames, settings, on_progress, on_message)
     if events is not None and trace is not None:
         events.write(trace)
-    return report
+    return report if segments_dir is None else replace(report, segments_dir=str(segments_dir))
 
 
 def _hosts(bus: str | None, target: str | Path | Target | None, real_time: bool) -> Mapping[str, Target]:

@@ -203,11 +203,11 @@ class InspectReport(Result):
             Column("side"),
             Column("layer", "name"),
             Column("y×x×z"),
-            Column("type"),
+            Column("type", importance=2),
             Column("bytes", "number"),
-            Column("scale", "number", digits=6, importance=1),
+            Column("scale", "number", digits=9, importance=1),
             Column("zero point", "number", importance=1),
-            Column("executions", "number", importance=2),
+            Column("executions", "number", importance=3),
         )
         rows = [
             (

@@ -65,8 +65,8 @@ def _recipes() -> dict[str, Recipe]:
     for name in _CLASSIFIERS:
         whole = recipes[name]
         for suffix, title, cut in (
-            ("embedding", "its embedding", embedding.extractor),
-            ("l2", "for imprinting", embedding.imprintable),
+            ("embedding", "without its classes: ends with the embedding", embedding.extractor),
+            ("l2", "with an L2 norm before its last layer, for imprinting", embedding.imprintable),
         ):
             declare = functools.partial(_derived, whole, cut, f"{name}_{suffix}")
             offer(f"{name}_{suffix}", f"{whole.description}, {title}", whole.resolution, declare)

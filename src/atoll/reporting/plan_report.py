@@ -106,12 +106,12 @@ class TwoMore:
 
 _COLUMNS: tuple[tuple[Column, Callable[[PlanRow], Value]], ...] = (
     (Column("Edge TPUs", "number"), lambda row: row.devices),
-    (Column("model", "name"), lambda row: PurePath(row.model).name),
+    (Column("model", "name"), lambda row: PurePath(row.model).name.removesuffix(".tflite")),
     (Column("best"), lambda row: row.best.describe()),
     (Column("of them", "number", importance=3), lambda row: row.best.devices),
     (Column("inferences/s", "number", digits=1), lambda row: row.best.throughput),
     (Column("wanted/s", "number", digits=1), lambda row: row.wanted),
-    (Column("latency", "number", "ms", 3), lambda row: row.best.latency_ms),
+    (Column("latency", "number", "ms", 3, importance=1), lambda row: row.best.latency_ms),
     (Column("use", importance=1), lambda row: " ".join(f"{stage.use:.0%}" for stage in row.best.stages)),
     (Column("off-chip", "bytes"), lambda row: row.best.off_chip_bytes),
     (

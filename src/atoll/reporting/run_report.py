@@ -91,6 +91,8 @@ class RunReport(Result):
     """What each device did."""
     agreements: tuple[Agreement, ...] = ()
     """What the vendor's compiler says of each segment, beside our prediction."""
+    segments_dir: str = ""
+    """Where the compiled segments are kept; empty: nowhere."""
 
     @property
     def efficiency(self) -> float:
@@ -231,6 +233,8 @@ class RunReport(Result):
                 f"{self.interpreters_per_device} interpreters per Edge TPU: tensors are copied while it works "
                 "(--per-device 1 for one, as on real devices by default)."
             )
+        if self.segments_dir:
+            lines.append(f"The compiled segments are in {self.segments_dir}.")
         return (*lines, *(sentences(self.agreements) if self.agreements else ()))
 
 

@@ -116,7 +116,8 @@ def test_the_identity_tells_compilers_versions_and_options_apart(tmp_path: Path)
         (COPY, "1", 0, 60),
     ]
     identities = [found(standin(tmp_path, does, version + v), step, s).identity for does, v, step, s in ways]
-    assert len(set(identities)) == len(identities) and "16.0.1" in identities[0]
+    assert len(set(identities)) == len(identities)
+    assert identities[0].startswith(version + "1 ")
     assert found(standin(tmp_path)).identity == identities[0]
 
 

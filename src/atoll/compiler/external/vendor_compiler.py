@@ -53,7 +53,8 @@ class VendorCompiler(Compiler):
     @property
     def identity(self) -> str:
         """Version, options and a hash of the file: for what says always the same of itself."""
-        return " ".join([self.version, _hash(self.path), *self._call.arguments()])
+        version = self.version if self._generation is None else f"Edge TPU Compiler version {self.version}"
+        return " ".join([version, _hash(self.path), *self._call.arguments()])
 
     def compile(
         self,
