@@ -115,6 +115,9 @@ class _Writer:
                 if number := schema.number(union, operator.options_type):
                     record[f"{field}_type"] = number
                     record[field] = (operator.options_type, operator.options)
+                    break
+            else:
+                raise KeyError(operator.options_type)
         return record
 
     def _code(self, kind: str, custom_code: str, version: int) -> Record:
