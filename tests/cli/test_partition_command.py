@@ -38,7 +38,7 @@ def partitioned(atoll: Run, *arguments: object) -> dict[str, Any]:
     result = atoll("partition", *arguments, "--json")
     assert result.code == 0 and result.err == "", result.err
     content: dict[str, Any] = json.loads(result.out)
-    assert content["schema"] == "atoll.partition/2"
+    assert content["schema"] == "atoll.partition_report/2"
     return content
 
 

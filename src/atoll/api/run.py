@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atoll import toolchain
 from atoll.compiler.choosing import Codegen, choose_compiler
-from atoll.compiler.deployment import deployed
+from atoll.compiler.deployment import Deployment, deployed
 from atoll.compiler.interface import Compiler
 from atoll.device.choice import choose_devices
 from atoll.errors import UsageError
@@ -123,23 +123,7 @@ def run(
     hosts = _hosts(bus, target, real_time)
     cutting, model = _Cutting(tpus, partition, codegen, compiler, chosen), load(files[0])
     with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
-        whole: Model | None = model
-        if len(files) > 1 or is_compiled(model):
-            cutting.refuse()
-            whole = None if original is None else load(original)
-            deployment = deployed([item.path if isinstance(item, Model) else item for item in files], whole)
-        else:
-            cut = cutting.places(model, original)
-            on_progress(f"compiling {model.path}")
-            deployment = toolchain.deploy(
-                model,
-                cut.partition,
-                segments_dir or temporary,
-                cutting.chosen_compiler(),
-                cut.replicas,
-                cut.devices,
-                on_progress,
-            )
+        deployment, whole = cutting.deployment(files, model, original, segments_dir or temporary, on_progress)
         settings = RunSettings(
             inferences=inferences,
             kept=verify,
@@ -177,6 +161,24 @@ class _Cutting:
     codegen: Codegen
     compiler: str | None
     devices: tuple[str, ...]
+
+    def deployment(
+        self,
+        files: Sequence[ModelLike],
+        model: Model,
+        original: ModelLike | None,
+        directory: str | Path,
+        on_progress: OnProgress,
+    ) -> tuple[Deployment, Model | None]:
+        """The compiled files, and the uncut model to compare with, if it is there; ``model`` is the first file."""
+        if len(files) > 1 or is_compiled(model):
+            self.refuse()
+            whole = None if original is None else load(original)
+            return deployed([item.path if isinstance(item, Model) else item for item in files], whole), whole
+        cut, compiler = self.places(model, original), self.chosen_compiler()
+        on_progress(f"compiling {model.path}")
+        made = toolchain.deploy(model, cut.partition, directory, compiler, cut.replicas, cut.devices, on_progress)
+        return made, model
 
     def refuse(self) -> None:
         """Whoever gives compiled files cannot say how to cut."""

@@ -128,7 +128,7 @@ class PartitionNeighbour:
 class PartitionReport(Result):
     """Where a model is cut, and what comes of it."""
 
-    schema: ClassVar[str] = "partition/2"
+    schema: ClassVar[str] = "partition_report/2"
 
     model: str
     target: str
