@@ -59,13 +59,13 @@ COMMANDS = {
 """How deep each may go. The searches of ``partition`` are nested: devices, numbers of stages, cuts, paths, costs."""
 
 SAID_BY_ARGUMENTS = {
-    ("*", "cli/live.py:LiveView.on_progress"): "on_progress of api.run and of what it calls",
-    ("pipeline/run_deployment.py:run_deployment", "api/run.py:run"): "watch, of RunSettings",
-    ("pipeline/run_deployment.py:run_deployment", "cli/live.py:LiveView.watch"): "watch, of RunSettings",
+    ("*", "cli/live.py:LiveView.on_progress"): "on_progress",
+    ("pipeline/run_deployment.py:run_deployment", "api/run.py:run"): "watch",
+    ("device/virtual/virtual_device.py:VirtualEdgeTpu._model", "estimate/latency.py:latency_function"): "latency",
     (
         "model/flatbuffer.py:TableSchema.*",
         "compiler/package_format/package_schema.py:*",
-    ): "the kinds of fields declared",
+    ): "the kinds of fields, as declared",
 }
 """Caller and callee (patterns) of the calls up that there may be -> the argument that says so."""
 HELD = re.compile(r"\.<locals>\.<(lambda|genexpr|\w+comp)>.*")
