@@ -15,7 +15,8 @@ imports are no part of it. What counts:
   whether it calls a function, a lambda that the function holds, or takes the next item of a generator.
 - A thread has a stack of its own. Processes that a command starts are not seen.
 
-Needs Python 3.11.
+Exits with 1 where a chain is deeper than the command's limit, or a call goes up that no argument says
+(``SAID_BY_ARGUMENTS``). Needs Python 3.11.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,7 +49,25 @@ import atoll
 PACKAGE = Path(atoll.__file__).parent
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 NETWORK = "mobilenet_v2_1.0_224"
-COMMANDS = ("plan MODEL --tpus 1..4", "run MODEL --tpus 2 --inferences 3")
+COMMANDS = {
+    "plan MODEL --tpus 1..4": 14,
+    "plan MODEL --tpus 2 --memory-limit fit": 14,
+    "run MODEL --tpus 2 --inferences 3": 14,
+    "run MODEL --tpus 2 --inferences 3 --real-time --bus usb3": 14,
+    "partition MODEL --tpus 3": 19,
+}
+"""How deep each may go. The searches of ``partition`` are nested: devices, numbers of stages, cuts, paths, costs."""
+
+SAID_BY_ARGUMENTS = {
+    ("*", "cli/live.py:LiveView.on_progress"): "on_progress",
+    ("pipeline/run_deployment.py:run_deployment", "api/run.py:run"): "watch",
+    ("device/virtual/virtual_device.py:VirtualEdgeTpu._model", "estimate/latency.py:latency_function"): "latency",
+    (
+        "model/flatbuffer.py:TableSchema.*",
+        "compiler/package_format/package_schema.py:*",
+    ): "the kinds of fields, as declared",
+}
+"""Caller and callee (patterns) of the calls up that there may be -> the argument that says so."""
 HELD = re.compile(r"\.<locals>\.<(lambda|genexpr|\w+comp)>.*")
 Kind = Literal["function", "lambda", "generator"]
 
@@ -60,6 +80,16 @@ class Up:
     callee: str
     callee_is: Kind
     times: int
+
+    @property
+    def said_by(self) -> str:
+        """The argument that says so; "" if there is none."""
+        said = (
+            why
+            for (caller, callee), why in SAID_BY_ARGUMENTS.items()
+            if fnmatchcase(self.caller, caller) and fnmatchcase(self.callee, callee)
+        )
+        return next(said, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +198,17 @@ def show(way: Way) -> None:
     for number, function in enumerate(way.chain, start=1):
         print(f"  {number:3} {function}")
     for up in way.ups:
-        print(f"  up: {up.caller} -> {up.callee} ({up.callee_is}, {up.times}x)")
+        print(f"  up: {up.caller} -> {up.callee} ({up.callee_is}, {up.times}x): {up.said_by or 'NO ARGUMENT SAYS SO'}")
+
+
+def faults(way: Way) -> list[str]:
+    """What must not be."""
+    found = [f"{up.caller} calls {up.callee}, which is above it" for up in way.ups if not up.said_by]
+    if way.exit_code:
+        found.append(f"it failed with {way.exit_code}")
+    if way.depth > COMMANDS[way.command]:
+        found.append(f"it is {way.depth} deep, not {COMMANDS[way.command]} at most")
+    return [f"{way.command}: {fault}" for fault in found]
 
 
 def main() -> None:
@@ -189,8 +229,8 @@ def main() -> None:
         show(way)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(way) for way in ways], indent=2) + "\n", encoding="utf-8")
-    if any(way.exit_code for way in ways):
-        sys.exit("a command failed")
+    if wrong := [fault for way in ways for fault in faults(way)]:
+        sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

@@ -118,17 +118,9 @@ class Engine:
 
     def _start_worker(self, worker: Worker) -> None:
         """Start a worker's thread, in the place of its predecessor's if it has one."""
-
-        def run() -> None:
-            try:
-                worker.run()
-            finally:
-                if not worker.abandoned:
-                    self._worker_ended()
-
         replica = f".{worker.replica}" if worker.stage.merge else ""
         name = f"atoll-segment-{worker.stage.number}{replica}"
-        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread = threading.Thread(target=worker.run, args=(self._worker_ended,), name=name, daemon=True)
         thread.start()
         with self._lock:
             self._threads[worker] = thread

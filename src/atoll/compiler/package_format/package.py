@@ -271,12 +271,12 @@ class Package:
 
 def input_size(y: int, x: int, z: int, itemsize: int = 1) -> int:
     """Bytes of an input layer as the chip wants them: up8(Y·X·Z·itemsize) (exact, ../shared/facts/package.md)."""
-    return -(-y * x * z * itemsize // 8) * 8
+    return (y * x * z * itemsize + 7) // 8 * 8
 
 
 def output_size(y: int, x: int, z: int, itemsize: int = 1) -> int:
     """Bytes of an output layer as the chip gives them: up8(Y·X·up4(Z)·itemsize) (exact, same source)."""
-    return -(-y * x * (-(-z // 4) * 4) * itemsize // 8) * 8
+    return (y * x * ((z + 3) // 4 * 4) * itemsize + 7) // 8 * 8
 
 
 def as_bytes(array: npt.NDArray[np.uint8] | None) -> Bytes:

@@ -130,8 +130,8 @@ class Worker:
         self._item: Item | None = None
         self._abandoned = False
 
-    def run(self) -> None:
-        """Serve until the source ends or a failure ends the worker."""
+    def run(self, on_end: Callable[[], object]) -> None:
+        """Serve until the source ends or a failure ends the worker: ``on_end`` is called, unless another takes over."""
         try:
             self._loop()
         except (ChannelClosed, Abandoned):
@@ -142,6 +142,7 @@ class Worker:
         finally:
             if not self._abandoned:
                 self.stage.leave()
+                on_end()
 
     def _loop(self) -> None:
         stage = self.stage
@@ -280,11 +281,6 @@ class Worker:
                 raise Abandoned
             self._since = 0
             self._item = None
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the watchdog has given its place to another worker."""
-        return self._abandoned
 
     def overdue(self, limit: int) -> Item | None:
         """The item that the worker is at since before ``limit``; from then on it is the caller's."""
