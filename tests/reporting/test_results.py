@@ -31,6 +31,8 @@ CALLS: dict[str, Callable[[Path], Result]] = {
     "CalibrationReport": lambda model: atoll.calibrate(_runs(model), output=model.with_name("my.toml")),
     "CheckReport": lambda model: atoll.check(model),
     "CompileReport": lambda model: atoll.compile(model, output_dir=model.parent / "compiled"),
+    "DevicesReport": lambda _model: atoll.devices(),
+    "DoctorReport": lambda _model: atoll.doctor(),
     "InspectReport": lambda model: atoll.inspect(_compiled(model)),
     "MeasureReport": lambda model: atoll.measure(model, device="pci", inferences=2),
     "PartitionReport": lambda model: atoll.partition(model, tpus=3),
