@@ -17,7 +17,7 @@ from pathlib import Path
 
 os.environ.setdefault("ATOLL_VIRTUAL_TPUS", "pci:8")
 
-from atoll import networks as zoo
+from atoll import networks
 from atoll.api.run import run
 from atoll.device.plain import plain_interpreter
 from atoll.errors import VerificationError
@@ -43,7 +43,7 @@ def answers(model: Model, inputs: list[Inputs]) -> list[Inputs]:
 
 
 def sweep(name: str) -> dict[str, object]:
-    model = replace(zoo.build(name), path=f"{name}.tflite")
+    model = replace(networks.build(name), path=f"{name}.tflite")
     inputs = list(itertools.islice(random_inputs(model.main, seed=1), INPUTS))
     expected = answers(model, inputs)
     distinct = len({b"".join(a.tobytes() for a in outputs.values()) for outputs in expected})
@@ -55,7 +55,7 @@ def sweep(name: str) -> dict[str, object]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or [entry.name for entry in zoo.entries()]
+    names = sys.argv[1:] or [entry.name for entry in networks.entries()]
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     for name in names:
         begin = time.perf_counter()

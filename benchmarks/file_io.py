@@ -46,10 +46,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(folder) / "resnet152.tflite"
         if not path.exists():
-            from atoll import networks as zoo
-            from atoll import write_model
+            from atoll import networks, write_model
 
-            write_model(zoo.build("resnet152"), path)
+            write_model(networks.build("resnet152"), path)
         command = [sys.executable, __file__, "--measure", str(path)]
         result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         size = path.stat().st_size

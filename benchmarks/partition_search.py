@@ -103,9 +103,8 @@ def measuring(costs: SegmentCosts, positions: list[int], segments: int, seed: in
 def scale() -> list[dict[str, Any]]:
     """Searches on graphs as large as they come."""
     sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
-    from test_contiguous import spilling_chain
-
     from branching import cells, graph_of
+    from spilling import spilling_chain
 
     rows = []
     for loose in (0.0, 0.1, 0.3):

@@ -93,7 +93,7 @@ def _cell(net: Network, name: str, before: FloatLayer, last: FloatLayer, filters
 
 def chains(quick: bool, host: str) -> Iterator[dict[str, Any]]:
     sys.path.insert(0, str(HERE.parent / "tests" / "helpers"))
-    from test_contiguous import spilling_chain
+    from spilling import spilling_chain
 
     for loose in (0.0, 0.1, 0.3):
         cost, bound = spilling_chain(1000, 1, loose)

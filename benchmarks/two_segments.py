@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from atoll import networks as zoo
+from atoll import networks
 from atoll.device import make_interpreter
 from atoll.device.plain import plain_interpreter
 from atoll.model import Model
@@ -83,7 +83,7 @@ def two_threads(interpreters: list[Any], items: list[Inputs]) -> None:
 
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "mobilenet_v2_1.0_224"
-    model = zoo.build(name)
+    model = networks.build(name)
     partition = partition_at(model.main, [even_cut(model)], "equal time")
     parts = [extract(model, s.operators, inputs=s.inputs, outputs=s.outputs) for s in partition.segments]
     items = list(itertools.islice(random_inputs(model.main), ITEMS))

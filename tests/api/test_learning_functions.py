@@ -58,7 +58,7 @@ def test_options_of_the_other_method_are_refused_before_anything_is_done(work: P
         atoll.learn("none.tflite", "images", output="new.tflite", method="softmax", keep_classes=True)
     with pytest.raises(UsageError, match="iterations does not go with the method imprint"):
         atoll.learn("none.tflite", "images", output="new.tflite", iterations=3)
-    with pytest.raises(UsageError, match="not a method of learning"):
+    with pytest.raises(UsageError, match="method is 'guess'"):
         atoll.learn("none.tflite", "images", output="new.tflite", method="guess")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="two results"):
         atoll.learn("none.tflite", "images", output="new.tflite", labels="new.tflite")

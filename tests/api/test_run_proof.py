@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll import networks as zoo
-from atoll import toolchain
+from atoll import networks, toolchain
 from atoll.api.run import run
 from atoll.device.plain import plain_interpreter
 from atoll.errors import VerificationError
@@ -45,7 +44,7 @@ def test_every_cut_of_a_real_model_equals_the_whole(original_model: Path) -> Non
 
 @pytest.mark.parametrize("name", ["mobilenet_v1_0.25_128", "mobilenet_v2_0.35_96", "unet_small", "ssd_mobilenet_v1"])
 def test_every_cut_of_a_zoo_model_equals_the_whole(name: str) -> None:
-    model = replace(zoo.build(name), path=f"{name}.tflite")
+    model = replace(networks.build(name), path=f"{name}.tflite")
     check_all_cuts(model)
     whole = plain_interpreter(model)
     whole.allocate_tensors()

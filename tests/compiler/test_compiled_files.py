@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from atoll import networks as zoo
-from atoll import toolchain
+from atoll import networks, toolchain
 from atoll.compiler.package_format import VIRTUAL_CHIP, read_package
 from atoll.model import Model
 from atoll.model.dump import dump
@@ -29,7 +28,7 @@ def test_a_compiled_file_says_what_it_is_and_keeps_the_original(tmp_path: Path) 
 
 
 def test_no_weight_is_stored_twice_in_the_graphs() -> None:
-    model = zoo.build("mobilenet_v1_0.25_128")
+    model = networks.build("mobilenet_v1_0.25_128")
     compiled = toolchain.compile_model(model, name="m")
     written = compiled.segments[0].model
     buffers = [t.buffer for graph in written.graphs for t in graph.tensors if t.buffer is not None]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atoll import networks as zoo
+from atoll import networks
 from atoll.learning import ImprintingEngine, SoftmaxRegression
 from atoll.model.tflite import parse_model
 from atoll.networks.catalog import RECIPES
@@ -40,7 +40,7 @@ def test_the_plain_extractor_is_its_classifier_without_the_end(name: str) -> Non
 
 
 def test_the_imprintable_model_has_the_vendors_tail_and_is_mapped_whole() -> None:
-    model = zoo.build(f"{SMALL}_l2")
+    model = networks.build(f"{SMALL}_l2")
     assert [operator.kind for operator in model.main.operators[-5:]] == [
         *("L2_NORMALIZATION", "CONV_2D", "MUL", "RESHAPE", "SOFTMAX")
     ]
@@ -56,15 +56,15 @@ def test_a_few_drawn_pictures_are_enough_to_learn(name: str, least: float) -> No
     Averages of four sets of training pictures: a single one moves by up to 0.1 with the draw and with how the machine
     rounds floats. Measured over eight: 0.93 and 0.94 (imprinting, regression), and 0.87 and 0.88.
     """
-    extractor = ImprintingEngine(zoo.build(f"{name}_l2")).serialize_extractor_model()
+    extractor = ImprintingEngine(networks.build(f"{name}_l2")).serialize_extractor_model()
     size = parse_model(extractor).main.tensors[0].shape[1]
-    embed, plain = on_cpu(extractor), on_cpu(zoo.build(f"{name}_embedding"))
+    embed, plain = on_cpu(extractor), on_cpu(networks.build(f"{name}_embedding"))
     others, truth = pictures(20, seed=9, size=size)
     test = np.stack([plain(image) for image in others])
     imprinted, regressed = [], []
     for seed in range(4):
         train, labels = pictures(5, seed=seed, size=size)
-        engine = ImprintingEngine(zoo.build(f"{name}_l2"))
+        engine = ImprintingEngine(networks.build(f"{name}_l2"))
         for image, label in zip(train, labels):
             engine.train(embed(image), label)
         classify = on_cpu(engine.serialize_model())
@@ -79,8 +79,8 @@ def test_a_few_drawn_pictures_are_enough_to_learn(name: str, least: float) -> No
 
 
 def test_images_of_the_zoo_give_different_embeddings() -> None:
-    model = zoo.build("mobilenet_v2_0.35_96_embedding")
+    model = networks.build("mobilenet_v2_0.35_96_embedding")
     embed = on_cpu(model)
-    found = np.stack([embed((image.astype(int) + 128).astype(np.uint8)) for image in zoo.images((96, 96, 3), 6)])
+    found = np.stack([embed((image.astype(int) + 128).astype(np.uint8)) for image in networks.images((96, 96, 3), 6)])
     assert found.std(axis=0).mean() > 0
     assert len(np.unique(found, axis=0)) == 6

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from atoll import networks as zoo
+from atoll import networks
 from atoll.model.graph import Model
 from atoll.model.tflite import model_bytes
 from atoll.networks.catalog import RECIPES
@@ -79,7 +79,7 @@ def test_int8_follows_float_and_varies(family: str, resolver: OpResolverType) ->
     """Over unseen images; a step is the quantisation step of the predictions."""
     calibrated = calibrated_small(family)
     network = calibrated.network
-    inputs = zoo.images(network.input.shape[1:], 4, seed=1003)
+    inputs = networks.images(network.input.shape[1:], 4, seed=1003)
     layers = predictions(network)
     model = quantize(calibrated, "test")
     expected = calibrated.run(inputs)
@@ -99,8 +99,8 @@ def test_int8_follows_float_and_varies(family: str, resolver: OpResolverType) ->
 def test_large_networks_vary(name: str) -> None:
     recipe = RECIPES[name]
     layers = predictions(recipe.declare(recipe.resolution))
-    inputs = zoo.images((recipe.resolution, recipe.resolution, 3), 3, seed=1000)
-    found = answers(zoo.build(name), {layer.output_name for layer in layers}, inputs)
+    inputs = networks.images((recipe.resolution, recipe.resolution, 3), 3, seed=1000)
+    found = answers(networks.build(name), {layer.output_name for layer in layers}, inputs)
     for stored, _, _ in found.values():
         assert stored.astype(np.float32).std(axis=0).mean() > 5
         assert (np.abs(stored.astype(int)) >= 127).mean() < 0.05  # few saturate
@@ -121,10 +121,10 @@ def test_answers_to_white_noise_vary(family: str) -> None:
 
 
 def test_signature_runs() -> None:
-    model = zoo.build("mobilenet_v2_0.35_96")
+    model = networks.build("mobilenet_v2_0.35_96")
     interpreter = Interpreter(model_content=bytes(model_bytes(model)))
     run = interpreter.get_signature_runner("serving_default")
-    answer = run(input=zoo.images((96, 96, 3), 1))["probabilities"]
+    answer = run(input=networks.images((96, 96, 3), 1))["probabilities"]
     assert answer.shape == (1, 1000) and answer.dtype == np.int8
     total = (answer.astype(np.float32) + 128).sum() / 256
     assert total == pytest.approx(1, abs=0.2)  # a thousand values rounded to 1/256

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from atoll import networks as zoo
+from atoll import networks
 from atoll.networks.catalog import RECIPES
 from atoll.networks.dense_prediction import unet
 from atoll.quantization.float_network import Network
 
-ENTRIES = {entry.name: entry for entry in zoo.entries()}
+ENTRIES = {entry.name: entry for entry in networks.entries()}
 
 
 def declare(name: str) -> Network:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atoll import networks as zoo
+from atoll import networks
 from atoll.model.graph import DType, Graph, Operator, Tensor
 from atoll.model.tflite import model_bytes, parse_model
 from atoll.networks.dense_prediction import ssd_mobilenet_v1, unet
@@ -114,7 +114,7 @@ def test_tensor_names_are_unique(graph: Graph) -> None:
 
 
 def test_the_file_holds_what_the_model_says() -> None:
-    model = zoo.build("mobilenet_v1_0.25_128", seed=7)
+    model = networks.build("mobilenet_v1_0.25_128", seed=7)
     read = parse_model(model_bytes(model))
     assert read.description == model.description == "atoll zoo mobilenet_v1_0.25_128 seed 7: random weights"
     assert [t.shape for t in read.main.tensors] == [t.shape for t in model.main.tensors]

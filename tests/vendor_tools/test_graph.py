@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_join_split_partition import dense, interpreter, random_values, run
-from test_recurrent import cell
 
 from atoll.cli import invoke
 from atoll.errors import PartitionError, UnsupportedModelError, UsageError
 from atoll.model.tflite import read_model, write_model
 from atoll.vendor_tools.graph import command
+from one_layer_models import cell, dense, interpreter, random_values, run
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from atoll.estimate.measured_runs import MeasuredRun, fit_target, read_runs
 from atoll.files import write_file
 from atoll.hardware.host import Target, dump_target, host_of
 from atoll.model.load import load
+from atoll.products.arguments import require_types
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.calibration_report import CalibratedRun, CalibrationReport
 
@@ -50,6 +51,7 @@ def calibrate(
         UsageError: The file holds no such list, there are fewer than two runs, or arguments contradict each other.
         AtollError: As :func:`atoll.profile` and :func:`atoll.measure`.
     """
+    require_types(calibrate, locals())
     if Path(output).suffix != ".toml":
         raise UsageError(f"{output} would not be recognised as a target", "Name it FILE.toml.")
     require_inferences(inferences)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atoll.model.load import ModelLike, load
+from atoll.products.arguments import require_types
 from atoll.reporting.check_report import CheckReport, multiply_accumulates
 from atoll.support import choose_regions, operator_support, require_compilable
 from atoll.support.operator_rows import operator_rows
@@ -25,6 +26,7 @@ def check(model: ModelLike, *, min_runtime: int = DEFAULT_RUNTIME) -> CheckRepor
     >>> report.mapped_operators, report.total_operators  # doctest: +SKIP
     (65, 65)
     """
+    require_types(check, locals())
     loaded = load(model)
     require_compilable(loaded)
     graph = loaded.main

@@ -12,6 +12,7 @@ from atoll.errors import UsageError
 from atoll.learning.image_runs import ImageRuns
 from atoll.learning.labels import read_labels
 from atoll.model.load import ModelLike, load
+from atoll.products.arguments import require_types, require_within
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.classify_report import ClassifyReport, ClassScore
 
@@ -23,7 +24,7 @@ def classify(
     labels: str | Path | None = None,
     top: int = 3,
     threshold: float = 0.0,
-    devices: Sequence[str] = (),
+    devices: str | Sequence[str] = (),
     segments: int = 1,
     on_progress: OnProgress = ignore,
     on_message: OnMessage = ignore,
@@ -49,13 +50,16 @@ def classify(
     >>> atoll.classify("pets.tflite", ["new.jpg"], labels="pets_labels.txt").results[0].label  # doctest: +SKIP
     'cat'
     """
-    if top < 1:
-        raise UsageError(f"--top is {top}", "Ask for one or more.")
+    require_types(classify, locals())
+    require_within(1, top=top, segments=segments)
+    if not images:
+        raise UsageError("no image is given", "Name one or more.")
     if not math.isfinite(threshold):
         raise UsageError(f"--threshold is {threshold}", "Give a finite number.")
     classifier = load(model)
     names = read_labels(labels) if labels else []
-    runs = ImageRuns(devices, segments, on_progress=on_progress, on_message=on_message)
+    names_of_devices = (devices,) if isinstance(devices, str) else devices
+    runs = ImageRuns(names_of_devices, segments, on_progress=on_progress, on_message=on_message)
     found: list[ClassScore] = []
     # The results first: they give the devices back when they are asked for one more than there is.
     for result, image in zip(runs.results(classifier, [Path(image) for image in images], "classifying"), images):

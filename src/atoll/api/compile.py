@@ -19,6 +19,7 @@ from atoll.hardware.generations import DEFAULT
 from atoll.hardware.generations import generation as generation_named
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
+from atoll.products.arguments import require_types, require_within
 from atoll.products.partition import Partition
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.compile_report import CompileReport
@@ -101,6 +102,9 @@ def compile(  # noqa: A001 - the command's name
     >>> [file.output for file in report.files]  # doctest: +SKIP
     ['mobilenet_v2_segment_0_of_2_edgetpu.tflite', 'mobilenet_v2_segment_1_of_2_edgetpu.tflite']
     """
+    require_types(compile, locals())
+    require_within(1, segments=segments, search_step=search_step)
+    require_within(0.001, 1e6, timeout=timeout)
     given = (models,) if isinstance(models, str | Path | Model) else tuple(models)
     names = tuple(model.path if isinstance(model, Model) else str(model) for model in given)
     _require_one_cut(names, segments, partition)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from atoll.compiler.inspect_report import InspectReport
 from atoll.compiler.inspection import inspect_model
 from atoll.model.load import ModelLike, as_it_is
+from atoll.products.arguments import require_types
 
 
 def inspect(model: ModelLike, *, original: ModelLike | None = None) -> InspectReport:
@@ -25,4 +26,5 @@ def inspect(model: ModelLike, *, original: ModelLike | None = None) -> InspectRe
     >>> report.regions[0].cached_bytes, report.problems  # doctest: +SKIP
     (3932160, ())
     """
+    require_types(inspect, locals())
     return inspect_model(as_it_is(model), None if original is None else as_it_is(original))

@@ -29,6 +29,7 @@ from atoll.learning.labels import read_labels
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
 from atoll.model.tflite import parse_model
+from atoll.products.arguments import require_types
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.learn_report import LearnReport
 
@@ -51,7 +52,7 @@ def learn(
     held_out: float = 0.2,
     seed: int = 0,
     skip_bad: bool = False,
-    devices: Sequence[str] = (),
+    devices: str | Sequence[str] = (),
     segments: int = 1,
     keep_classes: bool = False,
     base_labels: str | Path | None = None,
@@ -109,12 +110,14 @@ def learn(
     >>> report.top1  # doctest: +SKIP
     0.95
     """
+    require_types(learn, locals())
     _require_own_options(method, locals())
     classifier_file, curve_file = Path(output), None if curve is None else Path(curve)
     labels_file = Path(labels) if labels else classifier_file.with_name(f"{classifier_file.stem}_labels.txt")
     _require_outputs([classifier_file, labels_file, *([curve_file] if curve_file else [])])
     model = load(extractor)
-    lesson = _Lesson(images, held_out, seed, ImageRuns(devices, segments, skip_bad, _ADVICE, on_progress, on_message))
+    named = (devices,) if isinstance(devices, str) else devices
+    lesson = _Lesson(images, held_out, seed, ImageRuns(named, segments, skip_bad, _ADVICE, on_progress, on_message))
     if method == "imprint":
         trained = _imprint(lesson, model, keep_classes, base_labels, append_tail)
     else:
@@ -247,8 +250,6 @@ def _tested(trained: _Trained, path: str, runs: ImageRuns) -> Evaluation:
 
 def _require_own_options(method: str, given: Mapping[str, object]) -> None:
     """Refuse what only the other method has."""
-    if method not in _OPTIONS:
-        raise UsageError(f"'{method}' is not a method of learning", f"Known are {', '.join(_OPTIONS)}.")
     defaults = inspect.signature(learn).parameters
     for other, names in _OPTIONS.items():
         for name in names:

@@ -18,6 +18,7 @@ from atoll.hardware.host import Target, host_of
 from atoll.model import is_compiled
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
+from atoll.products.arguments import require_types
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.products.trace_events import Slice, write_trace
 from atoll.reporting.measure_report import MeasureReport, ModelledLatency
@@ -66,6 +67,7 @@ def measure(
     >>> atoll.measure("mobilenet_v2_edgetpu.tflite", device="usb").median_ms  # doctest: +SKIP
     3.21
     """
+    require_types(measure, locals())
     require_clock(clock)
     require_inferences(inferences)
     if target is not None:

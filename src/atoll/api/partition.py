@@ -24,6 +24,7 @@ from atoll.partitioning.memory_limit import parse_memory_limit
 from atoll.partitioning.search.convex import Piece
 from atoll.partitioning.search.fleet import Fleet, Goal
 from atoll.partitioning.segment_costs import SegmentCosts
+from atoll.products.arguments import require_types, require_within
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.partition_report import PartitionReport
 from atoll.reporting.plan_report import HELPS
@@ -111,6 +112,10 @@ def partition(
     >>> [cut.before_operator for cut in report.cuts]  # doctest: +SKIP
     [61, 97]
     """
+    require_types(partition, locals())
+    require_within(1, tpus=tpus, timeout=timeout)
+    require_within(1, 64, replicas=replicas)
+    require_within(0, max_latency=max_latency, budget=budget, tolerance=tolerance)
     buses, limit = mixed_buses(mixed), parse_memory_limit(memory_limit)
     asked = {"tpus": tpus, "mixed": buses, "output": output, "cost": cost, "partitioner": partitioner, "check": check}
     how = {"objective": objective, "max_latency": max_latency, "replicas": replicas, "pins": pins, "exactly": exactly}
@@ -125,8 +130,7 @@ def partition(
     graph = loaded.main
     cut_places(graph, 1)
     if measure:
-        where = bus, target, output
-        return measured_partition(loaded, tpus or 1, exactly, where, request, on_progress, on_message)
+        return measured_partition(loaded, tpus or 1, exactly, (bus, target, output), request, on_progress, on_message)
     if check is not None:
         return _checked(graph, loaded.path, host_of(bus, target), check)
     hosts = hosts_of(buses, bus, target)

@@ -18,6 +18,7 @@ from atoll.model.load import ModelLike, load
 from atoll.partitioning import equal_parameters
 from atoll.partitioning.best_cuts import cut_places
 from atoll.partitioning.measured.bisection import profiled_cuts
+from atoll.products.arguments import require_types
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.reporting.profiled_partition_report import ProfiledPartitionReport, ProfiledSegment
 from atoll.support import require_compilable
@@ -75,6 +76,7 @@ def partition_with_profiling(
         UsageError: The bounds contradict each other, or the device is not of the type.
         AtollError: As :func:`atoll.partition`; OutputError: the segments cannot be written.
     """
+    require_types(partition_with_profiling, locals())
     if lower_ns is not None and upper_ns is not None and upper_ns < lower_ns:
         raise UsageError(
             f"--initial_lower_bound_ns {lower_ns} is above --initial_upper_bound_ns {upper_ns}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from atoll.partitioning.segment_costs import SegmentCosts
 from atoll.planning.best_use import best_use
 from atoll.planning.several import MAX_MODELS
 from atoll.planning.sharing import Sharing
+from atoll.products.arguments import require_types
 from atoll.products.progress import OnProgress, ignore
 from atoll.reporting.plan_report import PlannedUse, PlanReport, PlanRow, TwoMore
 from atoll.support import require_compilable
@@ -65,6 +67,7 @@ def plan(
     >>> report.fewest  # doctest: +SKIP
     2
     """
+    require_types(plan, locals())
     single = isinstance(models, Model | str | Path)
     given: list[ModelLike] = [models] if single else list(models)  # type: ignore[list-item, arg-type]
     buses = mixed_buses(mixed)
@@ -132,7 +135,7 @@ def _wanted(fps: float | Sequence[float] | None, models: int) -> tuple[float, ..
     rates = () if fps is None else (fps,) if isinstance(fps, int | float) else tuple(fps)
     if len(rates) not in (0, 1, models):
         raise UsageError(f"--fps is given {len(rates)} times for {models} models", "Give it once, or for each.")
-    if not all(rate > 0 for rate in rates):
+    if not all(0 < rate < math.inf for rate in rates):
         raise UsageError(f"--fps is {', '.join(map(str, rates))}", "Rates are inferences per second, above 0.")
     return rates * models if len(rates) == 1 else rates
 

@@ -26,6 +26,7 @@ from atoll.files import write_file
 from atoll.hardware.host import Target, host_of
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
+from atoll.products.arguments import require_types
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.products.trace_events import Slice, write_trace
 from atoll.reporting.formats.csv import table_csv
@@ -89,6 +90,7 @@ def profile(
     >>> report.interval_ms, report.segments[report.bottleneck].bound  # doctest: +SKIP
     (1.93, 'compute')
     """
+    require_types(profile, locals())
     _require_consistent(bus, target, tpus, device)
     require_clock(clock)
     host = host_of(bus, target)

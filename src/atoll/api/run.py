@@ -26,6 +26,7 @@ from atoll.pipeline.monitoring.metrics import MetricsServer
 from atoll.pipeline.monitoring.trace import Trace
 from atoll.pipeline.pipeline import Pipeline
 from atoll.pipeline.run_deployment import STALL_S, Clock, RunSettings, Watch
+from atoll.products.arguments import require_types, require_within
 from atoll.products.inputs import read_inputs
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.products.random_inputs import random_inputs
@@ -50,7 +51,7 @@ def run(
     segments_dir: str | Path | None = None,
     codegen: Codegen = "auto",
     compiler: str | None = None,
-    devices: Sequence[str] = (),
+    devices: str | Sequence[str] = (),
     wait: float | None = None,
     stall: float | None = STALL_S,
     real_time: bool = False,
@@ -115,6 +116,12 @@ def run(
     >>> report.verified, report.deviations  # doctest: +SKIP
     (3, ())
     """
+    require_types(run, locals())
+    require_within(1, tpus=tpus, inferences=inferences)
+    require_within(1, 8, per_device=per_device)
+    require_within(0, seed=seed, verify=verify)
+    require_within(0, 65535, metrics_port=metrics_port)
+    require_within(0.001, stall=stall)
     files = [models] if isinstance(models, str | Path | Model) else list(models)
     if not files:
         raise UsageError("there is no model to run", "Name one.")

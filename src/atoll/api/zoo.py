@@ -7,6 +7,7 @@ from pathlib import Path
 from atoll import networks
 from atoll.errors import UsageError
 from atoll.model.tflite import write_model
+from atoll.products.arguments import require_types
 from atoll.products.progress import OnProgress, ignore
 from atoll.reporting.zoo_report import ZooReport
 
@@ -33,6 +34,7 @@ def zoo(
     >>> {entry.name: entry.input_shape for entry in atoll.zoo().networks}["resnet50"]
     (1, 224, 224, 3)
     """
+    require_types(zoo, locals())
     if name is None:
         if output is not None:
             raise UsageError(f"no network is named for {output}", "atoll.zoo() lists them.")

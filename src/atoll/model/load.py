@@ -10,7 +10,7 @@ from atoll.model.graph import Model
 from atoll.model.subgraph import with_unique_names
 from atoll.model.tflite import read_model
 
-ModelLike: TypeAlias = "Model | str | Path"
+ModelLike: TypeAlias = Model | str | Path
 """A model, or the path of a ``.tflite`` file."""
 
 

@@ -108,7 +108,7 @@ def build(name: str, seed: int = 0) -> Model:
     """
     recipe = _recipe(name)
     if seed < 0:
-        raise UsageError(f"seed {seed} is negative", "use 0 or more")
+        raise UsageError(f"seed {seed} is negative", "Use 0 or more.")
     network = recipe.declare(recipe.resolution)
     return quantize(calibrate(network, seed), f"atoll zoo {name} seed {seed}: random weights")
 
@@ -124,4 +124,4 @@ def _suggestion(name: str) -> str:
     family = [known for known in RECIPES if known.startswith(f"{name}_")]  # named without width and resolution
     nearest = min(family, key=lambda known: (len(known), [-ord(c) for c in known]), default="")
     nearest = nearest or difflib.get_close_matches(name, RECIPES, n=1, cutoff=0)[0]
-    return f"did you mean '{nearest}'? 'atoll zoo list' shows them all"
+    return f"Did you mean '{nearest}'? atoll zoo list shows them all."

@@ -12,6 +12,7 @@ from typing import Literal
 
 from atoll.compiler.deployment import Deployment, SegmentFile
 from atoll.device import EdgeTpu, Invocation, VirtualEdgeTpu, make_interpreter
+from atoll.errors import InputError
 from atoll.estimate.latency import latency_function
 from atoll.hardware.host import Target
 from atoll.model.graph import Model
@@ -172,6 +173,7 @@ def _push_all(
                 kept.append(item)
             yield item
 
+    done = 0
     begin = first = time.perf_counter()
     for done, outputs in enumerate(pipeline.map(entering()), start=1):
         if done == 1:
@@ -179,6 +181,11 @@ def _push_all(
         if done <= settings.kept:
             sample.append((kept[done - 1], outputs))
         on_result(done)
+    if done < settings.inferences:
+        raise InputError(
+            f"there are inputs for {done} of {settings.inferences} inferences",
+            "Give more, or ask for fewer.",
+        )
     return (first - begin, time.perf_counter() - begin), tuple(sample)
 
 

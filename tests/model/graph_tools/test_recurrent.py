@@ -12,33 +12,11 @@ from ai_edge_litert.interpreter import Interpreter
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.device.virtual.virtual_device import RESOLVER
 from atoll.errors import InputError, UnsupportedModelError, UsageError
-from atoll.model import DType, Graph, Model, Operator, Quantization, Tensor
+from atoll.model import DType, Graph, Model, Operator, Quantization
 from atoll.model.graph_tools import append_recurrent_links
 from atoll.model.tflite import model_bytes, parse_model, read_model, write_model
 from atoll.toolchain import compile_model
-
-Q = Quantization(np.array([0.05], np.float32), np.array([3], np.int64))
-ADD = {"fused_activation_function": 0, "pot_scale_int16": True}
-CONCAT = {"axis": 3, "fused_activation_function": 0}
-
-
-def tensor(name: str, channels: int = 2, **fields: object) -> Tensor:
-    values = {"shape": (1, 2, 2, channels), "dtype": DType.INT8, "quantization": Q} | fields
-    return Tensor(name, **values)  # type: ignore[arg-type]
-
-
-def cell(order: str) -> Model:
-    """Cells of x and state, by how the next state is written: behind all reads of the old one, in the operator that
-    reads it, or before another operator reads it."""
-    tensors = tuple(tensor(name) for name in ("x", "state", "next", "y"))
-    operators = {
-        "behind": [((0, 1), 3), ((0, 3), 2)],
-        "same": [((0, 1), 2), ((0, 2), 3)],
-        "before": [((0, 1), 2), ((2, 1), 3)],
-    }[order]
-    adds = tuple(Operator("ADD", inputs, (output,), ADD, "AddOptions") for inputs, output in operators)
-    return Model((Graph(tensors, adds, (0, 1), (3, 2)),))
-
+from one_layer_models import ADD, Q, cell, tensor
 
 ORDERS = ("behind", "same", "before")
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_join_split_partition import dense, interpreter, random_values, run
 
 from atoll.device import VirtualEdgeTpu, make_interpreter
 from atoll.errors import UnsupportedModelError, UsageError
@@ -14,6 +13,7 @@ from atoll.model import DType, Graph, Model, Quantization
 from atoll.model.graph_tools import split_fc
 from atoll.model.tflite import model_bytes, parse_model, write_model
 from atoll.toolchain import compile_model
+from one_layer_models import dense, interpreter, random_values, run
 
 
 def with_output(model: Model, scale: float, zero_point: int) -> Model:

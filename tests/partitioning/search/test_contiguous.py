@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections import Counter
 from unittest.mock import patch
 
@@ -19,6 +18,7 @@ from atoll.partitioning.search.bounded_search import best_path
 from atoll.partitioning.search.contiguous import Bound, Cost, neighbours, optimal_cuts
 from atoll.partitioning.search.edges import Edges, PathTables
 from atoll.partitioning.search.fleet import Fleet, Goal
+from spilling import spilling_chain
 
 FLEETS = [
     Fleet.of(1),
@@ -131,31 +131,6 @@ def _least_bottleneck(table: list[list[float]], segments: int) -> float:
     for _ in range(segments - 1):
         best = [min(best[e], min((max(best[s], table[s][e]) for s in range(e)), default=math.inf)) for e in range(31)]
     return best[-1]
-
-
-def spilling_chain(operators: int, seed: int, loose: float) -> tuple[Cost, Bound]:
-    """A chain with transfers at each cut and a cache into which the largest weights go first; the bound is short of
-    the cost by up to the share ``loose``."""
-    rng = random.Random(seed)
-    compute = np.cumsum([0.0, *(rng.lognormvariate(0, 1) for _ in range(operators))])
-    weights = [rng.lognormvariate(0, 1) for _ in range(operators)]
-    stored = np.cumsum([0.0, *weights])
-    transfer = np.array([rng.lognormvariate(0, 0.5) for _ in range(operators + 1)])
-
-    def cost(start: int, end: int, kind: str) -> float:
-        space, streamed = 6.0 - transfer[start], 0.0
-        for weight in sorted(weights[start:end], reverse=True):
-            if weight <= space:
-                space -= weight
-            else:
-                streamed += weight
-        return float(transfer[start] + transfer[end] + compute[end] - compute[start] + 2 * streamed)
-
-    def bound(start: int, ends: np.ndarray, kind: str) -> np.ndarray:
-        streamed = np.maximum(0.0, stored[ends] - stored[start] - 6.0 + transfer[start])
-        return (transfer[start] + transfer[ends] + compute[ends] - compute[start] + 2 * streamed) * (1 - loose)
-
-    return cost, bound
 
 
 def test_a_thousand_operators_are_cut_with_a_bounded_number_of_costs():

@@ -15,9 +15,10 @@ from atoll.device.choice import Selection, choose_devices, listed, one_each
 from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.leasing.directory import lease_directory
 from atoll.device.leasing.locks import Lock
-from atoll.device.leasing.queue import Holder, LeaseQueue
+from atoll.device.leasing.queue import MOST_URGENT, Holder, LeaseQueue
 from atoll.device.leasing.waiting import seconds_to_wait
 from atoll.errors import DeviceBusyError, DeviceError, UsageError
+from atoll.products.arguments import require_types, require_within
 from atoll.products.progress import OnMessage, ignore
 
 
@@ -83,6 +84,8 @@ def lease(
     Entering the block raises DeviceBusyError when the time is over and LeaseDirectoryError when
     the directory of the locks cannot be used.
     """
+    require_types(lease, locals())
+    require_within(-MOST_URGENT, MOST_URGENT, priority=priority)
     named = listed(devices)
     wanted = count if count is not None else len(named) if devices is not None else 1
     if wanted < 1:
