@@ -111,7 +111,7 @@ def learn(
     """
     _require_own_options(method, locals())
     classifier_file, curve_file = Path(output), None if curve is None else Path(curve)
-    labels_file = Path(labels) if labels else classifier_file.with_name(f"{classifier_file.stem}_labels.txt")
+    labels_file = Path(labels) if labels else classifier_file.parent / f"{classifier_file.stem}_labels.txt"
     _require_outputs([classifier_file, labels_file, *([curve_file] if curve_file else [])])
     model = load(extractor)
     lesson = _Lesson(images, held_out, seed, ImageRuns(devices, segments, skip_bad, _ADVICE, on_progress, on_message))

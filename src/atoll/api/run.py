@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from atoll.compiler.deployment import deployed
 from atoll.compiler.interface import Compiler
 from atoll.device.choice import choose_devices
 from atoll.errors import UsageError
+from atoll.files import scratch_directory
 from atoll.hardware.buses import BUSES
 from atoll.hardware.host import Target, host_of
 from atoll.model import is_compiled
@@ -122,7 +122,7 @@ def run(
     chosen = (devices,) if isinstance(devices, str) else tuple(devices)
     hosts = _hosts(bus, target, real_time)
     cutting, model = _Cutting(tpus, partition, codegen, compiler, chosen), load(files[0])
-    with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
+    with scratch_directory() as temporary:
         whole: Model | None = model
         if len(files) > 1 or is_compiled(model):
             cutting.refuse()
