@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from atoll.files import (
     output_directory,
     require_writable,
     require_writable_directory,
+    scratch_directory,
     write_file,
+    writing,
 )
 
 
@@ -119,3 +123,39 @@ def test_a_place_that_takes_no_files_is_named(tmp_path: Path) -> None:
             write(tmp_path / "pipe")
     (tmp_path / "pipe").unlink()
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_names_that_no_file_can_have_are_named(tmp_path: Path) -> None:
+    for name, reason in (("x" * 300, "the name is too long"), ("a\0b", "null")):
+        for write in (require_writable, require_writable_directory, lambda path: write_file(path, "")):
+            with pytest.raises(OutputError, match=rf"cannot write to .*: .*{reason}"):
+                write(tmp_path / name)
+    with pytest.raises(UsageError, match="empty"):
+        require_writable("")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_of_something_else_is_not_the_output_s(tmp_path: Path) -> None:
+    """While files are being made ready, others are read."""
+    with pytest.raises(FileNotFoundError, match="absent"), output_directory(tmp_path / "new") as output:
+        output.write("x", b"1")
+        (tmp_path / "absent").read_bytes()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_says_which_file_or_tmpdir(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OutputError, match=r"cannot write to .*x: the disk is full"), writing(tmp_path / "x"):
+        raise full
+    with scratch_directory() as folder:
+        with pytest.raises(OutputError, match="temporary files") as caught, writing(folder / "within/x"):
+            raise full
+        assert folder.name not in str(caught.value) and "TMPDIR" in caught.value.hint
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text")
+def test_names_that_are_no_utf_8_keep_their_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"net\xff")
+    write_file(tmp_path / name, f"of {name}")
+    assert (tmp_path / name).read_bytes() == b"of net\xff"

@@ -66,8 +66,11 @@ def require_writable(path: str | Path) -> None:
     Raises:
         OutputError: it cannot be written; UsageError: it is an input or another output of this command.
     """
+    if not str(path):
+        raise UsageError("the name of an output is empty", "Name a file to write to.")
     path = Path(path)
-    _require_replaceable(path)
+    with writing(path):
+        _require_replaceable(path)
     _require_writable_directory(path.parent, path)
     if _record is not None:
         _refuse_replacing(path, _record.read, _record.reserved | _record.written)
@@ -88,13 +91,14 @@ def require_writable_directory(path: str | Path) -> None:
 
 def _require_writable_directory(directory: Path, named: Path) -> None:
     """``named`` is what the error speaks of. Directories that are missing are not made yet."""
-    while not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    # Asking for permissions is not enough: root has them on file systems that take no files, such as /proc.
     import tempfile  # late, as below: it imports a lot that reading needs not
 
-    with _explained(named), tempfile.TemporaryFile(dir=directory):
-        pass
+    with writing(named):
+        while not directory.exists() and directory != directory.parent:
+            directory = directory.parent
+        # Asking for permissions is not enough: root has them on file systems that take no files, such as /proc.
+        with tempfile.TemporaryFile(dir=directory):
+            pass
 
 
 def claim_output(path: str | Path) -> None:
@@ -170,7 +174,9 @@ def output_directory(path: str | Path, *, again: bool = False) -> Iterator[Outpu
     made = _make_directories(directory)
     complete = False
     try:
-        with _explained(directory), tempfile.TemporaryDirectory(prefix=".atoll-", dir=directory) as staging:
+        with contextlib.ExitStack() as stack:
+            with writing(directory):
+                staging = stack.enter_context(tempfile.TemporaryDirectory(prefix=".atoll-", dir=directory))
             output = OutputDirectory(directory, Path(staging), again)
             yield output
             output.publish()
@@ -195,8 +201,10 @@ class OutputDirectory:
         """Stage ``content`` (bytes-like, or text) as ``name``; returns the path it will have in the end."""
         if not self._again:
             claim_output(self.directory / name)
-        data = content.encode() if isinstance(content, str) else content
-        (self._staging / name).write_bytes(data)
+        # Names of files that are no UTF-8 keep their bytes.
+        data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+        with writing(self.directory / name):
+            (self._staging / name).write_bytes(data)
         self._names.append(name)
         return self.directory / name
 
@@ -208,7 +216,8 @@ class OutputDirectory:
             _require_replaceable(self.directory / name)
             (self._staging / name).chmod(0o666 & ~umask)
         for name in self._names:
-            (self._staging / name).replace(self.directory / name)
+            with writing(self.directory / name):
+                (self._staging / name).replace(self.directory / name)
 
 
 def write_file(path: str | Path, content: Any, *, again: bool = False) -> None:
@@ -229,29 +238,65 @@ def _make_directories(directory: Path) -> list[Path]:
     """Create ``directory`` and its parents; returns those that did not exist before, outermost first."""
     missing = []
     folder = directory
-    while not folder.exists() and folder != folder.parent:
-        missing.append(folder)
-        folder = folder.parent
-    with _explained(directory):
+    with writing(directory):
+        while not folder.exists() and folder != folder.parent:
+            missing.append(folder)
+            folder = folder.parent
         directory.mkdir(parents=True, exist_ok=True)
     return missing[::-1]
 
 
+_scratch: set[Path] = set()
+
+
 @contextlib.contextmanager
-def _explained(directory: Path) -> Iterator[None]:
+def scratch_directory() -> Iterator[Path]:
+    """A directory for files that are gone when the block ends. Raises :class:`OutputError`: there is no room for it."""
+    import tempfile
+
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
+        except OSError as error:
+            raise OutputError(f"there is no place for temporary files: {_reason(error)}", _TMPDIR) from error
+        _scratch.add(folder)
+        stack.callback(_scratch.discard, folder)
+        yield folder
+
+
+_TMPDIR = "Name a directory with room in the environment variable TMPDIR."
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let an error of the system in the block say what could not be written, and why.
+
+    Raises:
+        OutputError: with the path or, for files of :func:`scratch_directory`, what the user knows of it: TMPDIR.
+    """
     try:
         yield
-    except OSError as error:
-        reason = {
-            errno.EACCES: "permission denied",
-            errno.EPERM: "permission denied",
-            errno.EROFS: "the file system is read-only",
-            errno.ENOSPC: "the disk is full",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.ENOTDIR: "a part of the path is a file, not a directory",
-            errno.EEXIST: "a file of that name is in the way",
-        }.get(error.errno or 0, error.strerror or str(error))
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        scratch = _scratch.intersection((path, *path.parents))
+        if scratch:
+            place = scratch.pop().parent
+            raise OutputError(f"cannot write temporary files to {place}: {_reason(error)}", _TMPDIR) from error
         raise OutputError(
-            f"cannot write to {directory}: {reason}",
+            f"cannot write to {path}: {_reason(error)}",
             "Choose another directory, or free it; nothing was written.",
         ) from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (None, "")
+    known = {
+        errno.EACCES: "permission denied",
+        errno.EPERM: "permission denied",
+        errno.EROFS: "the file system is read-only",
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.ENOTDIR: "a part of the path is a file, not a directory",
+        errno.EEXIST: "a file of that name is in the way",
+        errno.ENAMETOOLONG: "the name is too long",
+    }
+    return known.get(number or 0, text or str(error))

@@ -189,18 +189,40 @@ def test_a_child_that_dies_is_an_internal_error(
 def test_a_full_disk_leaves_nothing(
     compiler: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atoll.files import OutputDirectory
-
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     write_model(chain(), tmp_path / "net.tflite")
-    monkeypatch.setattr(OutputDirectory, "write", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     result = compiler("net.tflite", "-o", "new")
     assert result.code == 1
-    assert "the disk is full" in result.err
+    assert "the disk is full" in result.err and "TMPDIR" in result.err
     assert files(tmp_path) == {"net.tflite"}
     assert not (tmp_path / "new").exists()
+
+
+def test_names_reach_the_terminal_without_control_characters(compiler: Callable[..., Result], tmp_path: Path) -> None:
+    name = "net\x1b[2J\u202e"
+    write_model(chain(), tmp_path / f"{name}.tflite")
+    good, bad = compiler(f"{name}.tflite"), compiler(f"{name}.tflite", "-i", "\x1b]0;owned\x07")
+    assert (good.code, bad.code) == (0, 1) and "net\\x1b[2J\\u202e" in good.out and "\\x1b]0;owned" in bad.err
+    assert all(line.isprintable() for text in (good.out, bad.out, bad.err) for line in text.split("\n"))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "net.tflite/x"])
+def test_an_output_directory_that_cannot_be_is_named(compiler: Callable[..., Result], tmp_path: Path, name: str) -> None:
+    write_model(chain(), tmp_path / "net.tflite")
+    result = compiler("net.tflite", "-o", name)
+    assert result.code == 1 and f"cannot write to {name}: " in result.err and "Traceback" not in result.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_an_output_that_takes_nothing_is_said() -> None:
+    program = "from atoll.vendor_tools.entry_points import edgetpu_compiler; edgetpu_compiler()"
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", program, "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and done.stderr == "error: standard output: No space left on device\n"
 
 
 def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:

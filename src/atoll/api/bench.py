@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from atoll.device.timed_run import TimedInterpreter
 from atoll.errors import DeviceError, FileMissingError, UsageError
 from atoll.estimate import pipeline_timing, simulate, timing_of
 from atoll.estimate.workload import workload
-from atoll.files import write_file
+from atoll.files import scratch_directory, write_file
 from atoll.hardware.buses import BUSES, DEFAULT_BUS
 from atoll.hardware.host import Target, load_target
 from atoll.model.graph import Model
@@ -254,7 +253,7 @@ def _bench(
     if target and not modelled:
         raise UsageError("--target goes with --modelled only", "Give --modelled too.")
     with ExitStack() as stack:
-        found = BenchModels(directory, stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
+        found = BenchModels(directory, stack.enter_context(scratch_directory()))
         host = load_target(target or _HOST) if modelled else None
         devices = () if modelled else stack.enter_context(devices_for(count, device_type, on_message))
         for name in models:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ from atoll.errors import (
     UnsupportedModelError,
     UsageError,
 )
-from atoll.files import map_file, note_read, output_directory
+from atoll.files import map_file, note_read, output_directory, scratch_directory
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike, load
 from atoll.partitioning.equal_bytes import equal_partition
@@ -66,11 +66,12 @@ class Compilation:
         for source in (*job.models, job.cuts):
             if isinstance(source, str | Path):
                 note_read(source)  # the child reads them, this process writes
-        self._scratch = tempfile.TemporaryDirectory(prefix="atoll-")
+        self._stack = contextlib.ExitStack()
+        self._scratch = self._stack.enter_context(scratch_directory())
         # Forking starts at once and shares what is loaded; where it does not exist a new interpreter is started.
         context: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "fork")
         self._results, sender = context.Pipe(duplex=False)
-        self._process = context.Process(target=_work, args=(job, self._scratch.name, sender), daemon=True)
+        self._process = context.Process(target=_work, args=(job, str(self._scratch), sender), daemon=True)
         self._process.start()
         sender.close()
 
@@ -82,7 +83,7 @@ class Compilation:
             self._process.kill()
         self._process.join()
         self._results.close()
-        self._scratch.cleanup()
+        self._stack.close()
 
     def wait(self, on_attempt: Callable[[Attempt], object]) -> tuple[FileReport, ...]:
         """The reports of the files, which are in their directory now, all of them with their logs.
@@ -98,7 +99,7 @@ class Compilation:
                 on_attempt(message)
             elif isinstance(message, OrderSearch):
                 self.orders = message
-            elif isinstance(message, AtollError):
+            elif isinstance(message, AtollError | OSError):
                 raise message
             elif isinstance(message, str):
                 raise CompilerFaultError(f"the compiler failed:\n{message}", "Please report it with the model.")
@@ -130,7 +131,7 @@ class Compilation:
         job = self._job
         with output_directory(job.directory or ".") as output:
             for report in reports:
-                output.write(report.output, map_file(Path(self._scratch.name, report.output)))
+                output.write(report.output, map_file(self._scratch / report.output))
                 output.write(report.log, log_text(report.block(job.directory)))
 
 
@@ -141,7 +142,7 @@ def _work(job: CompileJob, scratch: str, results: Connection) -> None:
     gc.disable()  # hardly anything that it makes is garbage before it ends
     try:
         results.send(_compile(job, scratch, results.send))
-    except AtollError as error:
+    except (AtollError, OSError) as error:
         results.send(error)
     except MemoryError:
         results.send(UnsupportedModelError("there is not enough memory to compile it", "Cut the model into segments."))

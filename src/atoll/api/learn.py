@@ -113,7 +113,7 @@ def learn(
     require_types(learn, locals())
     _require_own_options(method, locals())
     classifier_file, curve_file = Path(output), None if curve is None else Path(curve)
-    labels_file = Path(labels) if labels else classifier_file.with_name(f"{classifier_file.stem}_labels.txt")
+    labels_file = Path(labels) if labels else classifier_file.parent / f"{classifier_file.stem}_labels.txt"
     _require_outputs([classifier_file, labels_file, *([curve_file] if curve_file else [])])
     model = load(extractor)
     named = (devices,) if isinstance(devices, str) else devices

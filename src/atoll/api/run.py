@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from atoll.compiler.deployment import Deployment, deployed
 from atoll.compiler.interface import Compiler
 from atoll.device.choice import choose_devices
 from atoll.errors import UsageError
+from atoll.files import scratch_directory
 from atoll.hardware.buses import BUSES
 from atoll.hardware.host import Target, host_of
 from atoll.model import is_compiled
@@ -129,8 +129,29 @@ def run(
     chosen = (devices,) if isinstance(devices, str) else tuple(devices)
     hosts = _hosts(bus, target, real_time)
     cutting, model = _Cutting(tpus, partition, codegen, compiler, chosen), load(files[0])
+<<<<<<< HEAD
     with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
         deployment, whole = cutting.deployment(files, model, original, segments_dir or temporary, on_progress)
+=======
+    with scratch_directory() as temporary:
+        whole: Model | None = model
+        if len(files) > 1 or is_compiled(model):
+            cutting.refuse()
+            whole = None if original is None else load(original)
+            deployment = deployed([item.path if isinstance(item, Model) else item for item in files], whole)
+        else:
+            cut = cutting.places(model, original)
+            on_progress(f"compiling {model.path}")
+            deployment = toolchain.deploy(
+                model,
+                cut.partition,
+                segments_dir or temporary,
+                cutting.chosen_compiler(),
+                cut.replicas,
+                cut.devices,
+                on_progress,
+            )
+>>>>>>> a11b9cb98266021096375525292aeee31209e9eb
         settings = RunSettings(
             inferences=inferences,
             kept=verify,

@@ -24,7 +24,7 @@ from atoll.errors import (
     OutputError,
     UsageError,
 )
-from atoll.files import map_file
+from atoll.files import map_file, scratch_directory, writing
 from atoll.hardware.host import Target
 from atoll.model.graph import Model
 from atoll.model.subgraph import extract
@@ -126,9 +126,12 @@ class SegmentMeasurer:
     @contextmanager
     def _compiled(self, start: int, end: int) -> Iterator[tuple[Path, Path]]:
         """The segment's file and the compiled one, until the block ends."""
-        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+        with contextlib.ExitStack() as stack:
+            with writing(self._scratch):
+                folder = stack.enter_context(tempfile.TemporaryDirectory(dir=self._scratch))
             source = Path(folder, f"operators_{start}_to_{end - 1}.tflite")
-            source.write_bytes(self.content(start, end))
+            with writing(source):
+                source.write_bytes(self.content(start, end))
             compiled = self.compiler.compile_file(source, Path(folder))
             difference = interface_difference(read_model(source).main, read_model(compiled).main)
             if difference:
@@ -200,7 +203,7 @@ def segment_measurer(
         timer: InferenceTimer = ModelTimer(host, stages)
         if devices:
             timer = DeviceTimer(stack.enter_context(lease(1, devices=devices, on_message=on_message))[0])
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
+        scratch = stack.enter_context(scratch_directory())
         kept = MeasurementFile(path)
         try:
             yield SegmentMeasurer(model, compiler, timer, kept, scratch, kept_bytes=kept_bytes, on_progress=on_progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from atoll import toolchain
 from atoll.errors import UsageError
 from atoll.estimate.workload import Workload, workload
+from atoll.files import scratch_directory
 from atoll.model import is_compiled
 from atoll.model.graph import Model
 from atoll.model.load import ModelLike
@@ -41,7 +41,7 @@ def compiled_file(model: Model) -> Iterator[Path]:
     if is_compiled(model) and Path(model.path).is_file():
         yield Path(model.path)
         return
-    with tempfile.TemporaryDirectory(prefix="atoll-") as folder:
+    with scratch_directory() as folder:
         if is_compiled(model):
             file = Path(folder, Path(model.path).name or "model.tflite")
             write_model(model, file)

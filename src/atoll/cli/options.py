@@ -42,7 +42,7 @@ class WritableFile(click.ParamType):  # type: ignore[type-arg, unused-ignore]  #
         """The path as given, reserved for this command."""
         from atoll.files import require_writable
 
-        if value and not (ctx and ctx.resilient_parsing):
+        if not (ctx and ctx.resilient_parsing):
             require_writable(value)
         return value
 

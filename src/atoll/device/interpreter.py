@@ -34,7 +34,7 @@ class EdgeTpuInterpreter(Interpreter):  # type: ignore[misc]
         self._delegate = delegate if isinstance(delegate, Delegate) else None
         self._progress = self._delegate.progress if self._delegate else Progress()
         super().__init__(
-            model_path=str(model_path),
+            model_path=os.fsencode(model_path),  # as str it would have to be UTF-8
             experimental_delegates=[delegate],
             experimental_op_resolver_type=resolver,
             num_threads=num_threads,
@@ -167,7 +167,9 @@ def make_interpreter(
 
 def _plain(path: Path, resolver: OpResolverType, num_threads: int) -> Interpreter:
     try:
-        return Interpreter(model_path=str(path), experimental_op_resolver_type=resolver, num_threads=num_threads)
+        return Interpreter(
+            model_path=os.fsencode(path), experimental_op_resolver_type=resolver, num_threads=num_threads
+        )
     except (RuntimeError, ValueError) as error:
         raise InvalidModelError(f"{path}: LiteRT cannot load it: {error}") from error
 

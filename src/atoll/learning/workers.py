@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from atoll.compiler.choosing import choose_compiler
 from atoll.device import EdgeTpu, Lease, lease, make_interpreter
 from atoll.device.choice import choose_devices, real_if_any
 from atoll.errors import UsageError
+from atoll.files import scratch_directory
 from atoll.learning.embed import Pipelined
 from atoll.model import is_compiled
 from atoll.model.graph import Model
@@ -61,7 +61,7 @@ def open_workers(
     if segments < 1:
         raise UsageError(f"{segments} segments cannot be made", "Ask for one or more.")
     with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atoll-")))
+        directory = stack.enter_context(scratch_directory())
         if tuple(devices) == ("cpu",):
             path = _plain_file(model, directory)
             count = min(_CPU_WORKERS, os.cpu_count() or 1)

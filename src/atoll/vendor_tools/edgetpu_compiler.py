@@ -5,7 +5,6 @@ Standard output is the vendor's; what only atoll knows (the reason, and what to 
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,9 @@ from typing import Any
 import click
 
 from atoll.api.compile import compile  # noqa: A004 - the command's name
+from atoll.cli.entry import exit_on_sigterm
+from atoll.cli.entry import invoke as invoke_command
+from atoll.cli.streams import write_out
 from atoll.compiler.external import report_text as vendor
 from atoll.compiler.interface import Attempt
 from atoll.errors import (
@@ -26,8 +28,8 @@ from atoll.errors import (
     NotQuantizedError,
     UsageError,
 )
-from atoll.files import one_command
 from atoll.hardware.generations import DEFAULT
+from atoll.products.layout import printable
 
 HELP = f"""{vendor.VERSION}
 
@@ -76,8 +78,7 @@ _PARAMETERS: list[click.Parameter] = [
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with the vendor's status: 0 when it compiled, 1 when it did not."""
-    # Leave through the contexts, so that the child and its files go.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    exit_on_sigterm()  # so that the child and its files go
     sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -86,25 +87,13 @@ def invoke(arguments: Sequence[str]) -> int:
     command = click.Command(
         "edgetpu_compiler", params=_PARAMETERS, callback=_run, add_help_option=False, no_args_is_help=False
     )
-    try:
-        with one_command():
-            return command.main(list(arguments), standalone_mode=False) or 0
-    except click.ClickException as error:
-        _complain(error.format_message(), "Try: edgetpu_compiler --help")
-    except AtollError as error:
-        _complain(error.message, error.hint)
-    except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted", "")
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stdout = None
-    return 1
+    code = invoke_command(command, arguments)
+    return code if code in (0, INTERRUPTED) else 1
 
 
-def _complain(message: str, hint: str) -> None:
-    click.echo(f"error: {message}", err=True)
-    if hint:
-        click.echo(hint, err=True)
+def _say(*lines: str) -> None:
+    """On standard output, as the vendor's compiler: names come from files that anyone may have made."""
+    write_out("".join(f"{printable(line)}\n" for line in lines))
 
 
 @dataclass(frozen=True)
@@ -137,14 +126,14 @@ class _Options:
 
 def _run(show_help: bool, show_version: bool, **given: Any) -> int:
     if show_help or show_version:
-        click.echo(HELP if show_help else vendor.VERSION, nl=not show_help)
+        _say(HELP.rstrip("\n") if show_help else vendor.VERSION)
         return 0
     options = _Options(**given)
     if not options.models:
-        click.echo(HELP, nl=False)
+        _say(HELP.rstrip("\n"))
         raise UsageError("no model is given", "Name one or more .tflite files.")
     options.require_compatible()
-    click.echo(vendor.VERSION)
+    _say(vendor.VERSION)
     return _compile(options)
 
 
@@ -168,13 +157,13 @@ def _compile(options: _Options) -> int:
     except UsageError:
         raise
     except AtollError as error:
-        click.echo("\n".join(transcript.failed(attempts, error)))
+        _say(*transcript.failed(attempts, error))
         raise
     groups = [[file] for file in report.files] if len(options.models) == 1 else [list(report.files)]
     for number, group in enumerate(groups):
         own = [attempt for attempt in attempts if attempt.segment == number]
         blocks = [file.block(options.directory) for file in group]
-        click.echo("\n".join(transcript.succeeded(own, blocks, max(file.milliseconds for file in group))))
+        _say(*transcript.succeeded(own, blocks, max(file.milliseconds for file in group)))
     return 0
 
 

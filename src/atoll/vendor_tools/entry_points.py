@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
 import click
 
-from atoll.cli import invoke
+from atoll.cli.entry import exit_on_sigterm, invoke
 from atoll.errors import INTERRUPTED
 
 
@@ -23,7 +22,7 @@ def _tool(module: str, name: str = "") -> Callable[..., None]:
             command = command.commands[name]
         given = sys.argv[1:] if arguments is None else arguments
         if arguments is None:  # the process is ours: leave through the ``with`` blocks
-            signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+            exit_on_sigterm()
         # The vendor's flag library takes ``-input_graph`` for ``--input_graph`` too.
         sys.exit(invoke(command, [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
 

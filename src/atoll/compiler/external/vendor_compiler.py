@@ -6,7 +6,6 @@ import functools
 import hashlib
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,7 +17,7 @@ from atoll.compiler.external.checking import agreement
 from atoll.compiler.interface import CompiledFiles, CompileOptions, Compiler
 from atoll.compiler.own_compiler import OwnCompiler
 from atoll.errors import CompilerFailedError, FileAccessError, InvalidModelError, UsageError
-from atoll.files import map_file, output_directory
+from atoll.files import map_file, output_directory, scratch_directory
 from atoll.model.graph import Model
 from atoll.model.tflite import read_model, write_model
 from atoll.products.partition import Partition
@@ -74,8 +73,8 @@ class VendorCompiler(Compiler):
         # Not the search: how the vendor's compiler fares with the whole is what the prediction is compared with.
         predicting = OwnCompiler(CompileOptions(self.options.min_runtime, self.options.all_regions))
         predicted = predicting.compiled(models, partition).segments
-        with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
-            plain, made = Path(temporary, "plain"), Path(temporary, "compiled")
+        with scratch_directory() as temporary:
+            plain, made = temporary / "plain", temporary / "compiled"
             plain.mkdir()
             made.mkdir()
             sources = [plain / segment.name.replace("_edgetpu.tflite", ".tflite") for segment in predicted]

@@ -15,6 +15,7 @@ from atoll.device.leasing import directory as leasedir
 from atoll.device.leasing.directory import lease_directory
 from atoll.device.leasing.lease import Lease
 from atoll.device.leasing.locks import try_lock
+from atoll.errors import LeaseDirectoryError
 
 EXIT_NOT_FOUND = 127
 """The shells' convention for a command that does not exist."""
@@ -63,7 +64,10 @@ _ALIVE = "alive.lock"
 
 
 def _remove_if_dead(directory: Path) -> None:
-    if not (directory / _ALIVE).exists() or (lock := try_lock(directory / _ALIVE)) is None:
+    try:
+        if not (directory / _ALIVE).exists() or (lock := try_lock(directory / _ALIVE)) is None:
+            return
+    except (OSError, LeaseDirectoryError):  # another user's has to stay
         return
     lock.release()
-    shutil.rmtree(directory, ignore_errors=True)  # another user's has to stay
+    shutil.rmtree(directory, ignore_errors=True)

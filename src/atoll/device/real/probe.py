@@ -110,7 +110,7 @@ def _run(request: dict[str, Any]) -> None:
 
     try:
         _say(step="attach")
-        interpreter = Interpreter(model_path=request["model"], experimental_delegates=[_Attached(address)])
+        interpreter = Interpreter(model_path=os.fsencode(request["model"]), experimental_delegates=[_Attached(address)])
         _say(step="allocate")
         interpreter.allocate_tensors()
         _say(step="invoke")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -13,8 +14,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from atoll.errors import PartitionError
-from atoll.files import claim_output, write_file
+from atoll.errors import FileAccessError, PartitionError
+from atoll.files import claim_output, write_file, writing
 
 SCHEMA = "atoll.measurements/1"
 
@@ -155,8 +156,9 @@ class MeasurementFile(MutableMapping[str, Measured]):
         self._change(key, None)
 
     def _change(self, key: str, value: Measured | None) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.path}.lock"):
+        with writing(self.path), contextlib.ExitStack() as stack:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{self.path}.lock"))
             content = {**self._content, **self._read()}
             if value is None:
                 content.pop(key, None)
@@ -174,6 +176,11 @@ class MeasurementFile(MutableMapping[str, Measured]):
             return {str(key): _from_json(row) for key, row in document["measurements"].items()}
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise FileAccessError(
+                f"the measurements in {self.path} cannot be read: {error.strerror or error}",
+                "Name another file: --store.",
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PartitionError(
                 f"{self.path} is not a file of measurements: {error}", "Move it away: it will be made anew."
