@@ -22,7 +22,7 @@ def test_standard_networks_are_on_offer_once() -> None:
 
 
 def test_the_description_says_what_a_derived_network_lacks_or_has() -> None:
-    described = {entry.name: entry.description for entry in zoo.entries()}
+    described = {entry.name: entry.description for entry in networks.entries()}
     assert all("without its classes" in text for name, text in described.items() if name.endswith("_embedding"))
     assert all("an L2 norm before its last layer" in text for name, text in described.items() if name.endswith("_l2"))
 

@@ -129,29 +129,8 @@ def run(
     chosen = (devices,) if isinstance(devices, str) else tuple(devices)
     hosts = _hosts(bus, target, real_time)
     cutting, model = _Cutting(tpus, partition, codegen, compiler, chosen), load(files[0])
-<<<<<<< HEAD
-    with tempfile.TemporaryDirectory(prefix="atoll-") as temporary:
-        deployment, whole = cutting.deployment(files, model, original, segments_dir or temporary, on_progress)
-=======
     with scratch_directory() as temporary:
-        whole: Model | None = model
-        if len(files) > 1 or is_compiled(model):
-            cutting.refuse()
-            whole = None if original is None else load(original)
-            deployment = deployed([item.path if isinstance(item, Model) else item for item in files], whole)
-        else:
-            cut = cutting.places(model, original)
-            on_progress(f"compiling {model.path}")
-            deployment = toolchain.deploy(
-                model,
-                cut.partition,
-                segments_dir or temporary,
-                cutting.chosen_compiler(),
-                cut.replicas,
-                cut.devices,
-                on_progress,
-            )
->>>>>>> a11b9cb98266021096375525292aeee31209e9eb
+        deployment, whole = cutting.deployment(files, model, original, segments_dir or temporary, on_progress)
         settings = RunSettings(
             inferences=inferences,
             kept=verify,
