@@ -122,9 +122,7 @@ def run(
     require_within(0, seed=seed, verify=verify)
     require_within(0, 65535, metrics_port=metrics_port)
     require_within(0.001, stall=stall)
-    files = [models] if isinstance(models, str | Path | Model) else list(models)
-    if not files:
-        raise UsageError("there is no model to run", "Name one.")
+    files = _files(models)
     events = Trace() if trace is not None else None
     chosen = (devices,) if isinstance(devices, str) else tuple(devices)
     hosts = _hosts(bus, target, real_time)
@@ -150,6 +148,13 @@ def run(
     if events is not None and trace is not None:
         events.write(trace)
     return report if segments_dir is None else replace(report, segments_dir=str(segments_dir))
+
+
+def _files(models: ModelLike | Sequence[ModelLike]) -> list[ModelLike]:
+    files: list[ModelLike] = [models] if isinstance(models, str | Path | Model) else list(models)
+    if not files:
+        raise UsageError("there is no model to run", "Name one.")
+    return files
 
 
 def _hosts(bus: str | None, target: str | Path | Target | None, real_time: bool) -> Mapping[str, Target]:
