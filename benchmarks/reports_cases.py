@@ -244,6 +244,8 @@ usage: atoll compile --no-such-option
 
 ON_PURPOSE = (
     ("plan-fps", "files.plan.svg", "plan --chart is gone: a library may draw what to_dict() and --format csv give"),
+    ("plan-*", "report.how*", "the same in plainer words"),
+    ("compile-intermediate*", "report.files*.findings*.why", "the same in plainer words"),
 )
 """Cases, paths of values that are gone or others there, and why that is meant so."""
 

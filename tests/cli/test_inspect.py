@@ -93,7 +93,7 @@ def _missing_layer(package: Package) -> Package:
 
 def _small_layer(package: Package) -> Package:
     run, load = package.executables
-    first = replace(run.output_layers[0], y=1, x=1, size_bytes=8)
+    first = run.output_layers[0]._replace(y=1, x=1, size_bytes=8)
     return replace(package, executables=(replace(run, output_layers=(first, *run.output_layers[1:])), load))
 
 
