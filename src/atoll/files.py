@@ -69,8 +69,7 @@ def require_writable(path: str | Path) -> None:
     if not str(path):
         raise UsageError("the name of an output is empty", "Name a file to write to.")
     path = Path(path)
-    with writing(path):
-        _require_replaceable(path)
+    _require_replaceable(path)
     _require_writable_directory(path.parent, path)
     if _record is not None:
         _refuse_replacing(path, _record.read, _record.reserved | _record.written)
@@ -78,10 +77,11 @@ def require_writable(path: str | Path) -> None:
 
 
 def _require_replaceable(path: Path) -> None:
-    if path.is_dir():
-        raise OutputError(f"{path} is a directory", "Name a file to write to, or another directory.")
-    if path.exists() and not path.is_file():  # a file would take the place of /dev/null
-        raise OutputError(f"{path} is not a regular file", "Name a file to write to.")
+    with writing(path):
+        if path.is_dir():
+            raise OutputError(f"{path} is a directory", "Name a file to write to, or another directory.")
+        if path.exists() and not path.is_file():  # a file would take the place of /dev/null
+            raise OutputError(f"{path} is not a regular file", "Name a file to write to.")
 
 
 def require_writable_directory(path: str | Path) -> None:

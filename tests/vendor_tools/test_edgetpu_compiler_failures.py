@@ -210,9 +210,7 @@ def test_names_reach_the_terminal_without_control_characters(compiler: Callable[
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "net.tflite/x"])
-def test_an_output_directory_that_cannot_be_is_named(
-    compiler: Callable[..., Result], tmp_path: Path, name: str
-) -> None:
+def test_a_directory_that_cannot_be_is_named(compiler: Callable[..., Result], tmp_path: Path, name: str) -> None:
     write_model(chain(), tmp_path / "net.tflite")
     result = compiler("net.tflite", "-o", name)
     assert result.code == 1 and f"cannot write to {name}: " in result.err and "Traceback" not in result.err
