@@ -13,6 +13,7 @@ imports are no part of it. What counts:
 - A room is the first folder or module below the package. The layers contract of pyproject.toml orders them, and a call
   goes up if our function of a lower room calls one of a higher room with no foreign frame in between. It is said
   whether it calls a function, a lambda that the function holds, or takes the next item of a generator.
+- What the garbage collector calls stands above whatever it interrupts: it is off meanwhile.
 - A thread has a stack of its own. Processes that a command starts are not seen.
 
 Exits with 1 where a chain is deeper than the command's limit, or a call goes up that no argument says
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import inspect
 import io
@@ -179,6 +181,7 @@ def measure(command: str, model: str) -> Way:
     main = importlib.import_module("atoll.cli").main
     watch = Watch()
     code = 0
+    gc.disable()
     with contextlib.redirect_stdout(io.StringIO()):
         threading.setprofile(watch)
         sys.setprofile(watch)
