@@ -12,7 +12,7 @@ from atoll.hardware.buses import CHOICES
 from atoll.products.progress import ignore
 
 
-@click.command("lease", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command("lease", context_settings={"allow_interspersed_args": False})
 @click.option("-n", "--count", type=click.IntRange(1), help="How many Edge TPUs.  [default: 1, or all that are named]")
 @click.option("--bus", type=click.Choice([*CHOICES]), help="Only on this bus.")
 @click.option("--device", "devices", multiple=True, metavar="DEVICE", help="Only these (usb:0, a path); repeatable.")
