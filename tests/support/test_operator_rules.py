@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from atoll.errors import UsageError
+from atoll.hardware.generations import RUNTIMES
 from atoll.model import Buffer, DType, Graph, Operator, Tensor
 from atoll.support import operator_support
-from atoll.support.operators import GENERAL_RULES, ROWS, RUNTIMES, TABLE, Status, support_table_markdown
+from atoll.support.operators import GENERAL_RULES, ROWS, TABLE, Status, support_table_markdown
 from tiny_graphs import Data, const, one, zeros
 
 IMAGE = Data((1, 8, 8, 4))
@@ -342,8 +343,9 @@ def test_oldest_runtime_of_an_operator(graph: Graph, runtime: int | None) -> Non
 
 
 def test_unknown_runtime_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="15"):
-        operator_support(ADD, 15)
+    unknown = RUNTIMES[-1] + 1
+    with pytest.raises(UsageError, match=str(unknown)):
+        operator_support(ADD, unknown)
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
@@ -370,7 +372,7 @@ def test_support_table_names_every_operator_and_limit() -> None:
 
 
 def test_the_table_is_the_vendors() -> None:
-    since = {row.name: row.since for row in TABLE}
+    since = {row.name: row.since for row in TABLE if row.since <= 14}  # the vendor's last
     assert len(since) == 40
     assert {name for name, first in since.items() if first == 14} == {
         "LSTM",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from atoll.compiler.external.report_parser import parse_vendor
+from atoll.hardware.generations import RUNTIMES
 from atoll.model import DType, Model
 from atoll.model.tflite import write_model
 from builders import GraphBuilder, chain
@@ -38,7 +39,7 @@ def test_a_name_that_does_not_exist_brings_the_nearest(compiler: Callable[..., R
         ("-t", "0", "a.tflite"),
         ("-n", "0", "a.tflite"),
         ("-m", "9", "a.tflite"),
-        ("-m", "15", "a.tflite"),
+        ("-m", str(RUNTIMES[-1] + 1), "a.tflite"),
         ("--unknown", "a.tflite"),
         (),
     ],

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from atoll.errors import UsageError
 
+RUNTIMES = (10, 11, 12, 13, 14)
+"""Edge TPU runtime versions that a model can be compiled for, oldest first."""
+
 
 class SoftmaxTable(enum.Enum):
     """Which softmax layers with C % 4 ≠ 0 channels carry a table of ceil(C/4) 64-byte entries, and how large."""

@@ -34,6 +34,8 @@ class CheckReport(Result):
 
     def answer(self) -> tuple[str, ...]:
         """How much of the model the Edge TPU would run."""
+        if not self.mapped_operators:
+            return (f"None of the {self.total_operators} operators would run on the Edge TPU.",)
         return (
             f"{self.mapped_operators} of {self.total_operators} operators would run on the Edge TPU, with "
             f"{self.mapped_macs:.1%} of the multiply-accumulates and {self.mapped_parameters:.1%} of the parameters. "

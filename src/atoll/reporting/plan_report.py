@@ -48,6 +48,7 @@ class PlannedUse:
     """``single``, ``copies`` (of the whole model), ``pipeline``, ``mixture`` (a pipeline with replicated stages), or
     ``shared`` (with other models: compiled together, taking turns)."""
     devices: int
+    """Those that it uses, of those that there are; models that share some count the same ones."""
     throughput: float
     """Inferences per second in steady state."""
     latency_ms: float

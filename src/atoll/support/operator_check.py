@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from atoll.errors import UsageError
 from atoll.findings import Finding
+from atoll.hardware.generations import RUNTIMES
 from atoll.model import Graph
-from atoll.support.operators import DEFAULT_RUNTIME, RUNTIMES, Status, reasons
+from atoll.support.operators import DEFAULT_RUNTIME, Status, reasons
 
 
 @dataclass(frozen=True, slots=True)

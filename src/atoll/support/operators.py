@@ -7,16 +7,16 @@ from types import MappingProxyType
 
 from atoll.findings import Finding
 from atoll.hardware import generations
+from atoll.hardware.generations import RUNTIMES
 from atoll.model import Graph
 from atoll.support import operator_rules as r
 from atoll.support.general_rules import GENERAL_RULES
-from atoll.support.rule import RUNTIMES, Limit, Row, Rule, Site, Status
+from atoll.support.rule import Limit, Row, Rule, Site, Status
 
 __all__ = [
     "DEFAULT_RUNTIME",
     "GENERAL_RULES",
     "ROWS",
-    "RUNTIMES",
     "TABLE",
     "Limit",
     "Row",

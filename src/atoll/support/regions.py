@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from atoll.errors import UsageError
 from atoll.findings import Finding
+from atoll.hardware.generations import RUNTIMES
 from atoll.model import Graph
 from atoll.support.operator_check import Support
-from atoll.support.operators import RUNTIMES, Status
+from atoll.support.operators import Status
 from atoll.support.steps import Step, partition, predecessors
 
 _AFTER = "Make that operator one the Edge TPU supports, or map later regions too (option -a)."

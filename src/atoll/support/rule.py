@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from atoll.findings import Finding
+from atoll.hardware.generations import RUNTIMES
 from atoll.model import Graph, Operator, Tensor
-
-RUNTIMES = (10, 11, 12, 13, 14)
-"""Edge TPU runtime versions that a model can be compiled for, oldest first."""
 
 
 class Status(enum.Enum):

@@ -28,7 +28,7 @@ from atoll.errors import (
     NotQuantizedError,
     UsageError,
 )
-from atoll.hardware.generations import DEFAULT
+from atoll.hardware.generations import DEFAULT, RUNTIMES
 from atoll.products.layout import printable
 
 HELP = f"""{vendor.VERSION}
@@ -43,7 +43,7 @@ Options:
                                     Default: the current directory.
   -s, --show_operations             Print the log showing operations that mapped to the Edge TPU.
   -m, --min_runtime_version num     The lowest Edge TPU runtime version the models have to be compatible with,
-                                    10 to 14. Default: {DEFAULT.default_runtime}
+                                    {RUNTIMES[0]} to {RUNTIMES[-1]}. Default: {DEFAULT.default_runtime}
   -i, --intermediate_tensors names  Tensors that become outputs of the Edge TPU custom op, separated by commas;
                                     operators following them run on the CPU. Lists of several models are
                                     separated by colons.
