@@ -40,7 +40,7 @@ _CONTEXT_BYTES = 256
 
 
 class OldRegistration(ctypes.Structure):
-    """``TfLiteRegistration`` as it was until 2021; ctypes takes it by value."""
+    """``TfLiteRegistration`` as it was until 2021."""
 
     _fields_ = capi.TfLiteRegistration._fields_[:8]
 
@@ -64,7 +64,9 @@ class _Context(ctypes.Structure):
 
 _ResizeFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _AddFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
-_OldReplaceFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, OldRegistration, ctypes.c_void_p, ctypes.c_void_p)
+_ReplaceFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, capi.TfLiteRegistration, ctypes.c_void_p, ctypes.c_void_p)
+"""Old libraries pass less: the last three fields are whatever lies there, looked at only to tell their age."""
+
 _BufferFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 _FreeBufferFn = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
 
@@ -77,6 +79,8 @@ class AdaptedDelegate:
     ) -> None:
         self.native = address
         self.tensor_bytes = tensor_bytes
+        self.complete: bool | None = None
+        """Whether the library's structs are today's, seen when it makes nodes: else LiteRT alone works by luck only."""
         self._close = close
         old = capi.TfLiteDelegate.from_address(address)  # its last field is not there in old libraries: not read
         self.struct = capi.TfLiteDelegate(
@@ -95,6 +99,12 @@ class AdaptedDelegate:
     def _get_native_delegate_pointer(self) -> int:
         """Address of the ``TfLiteDelegate``, as the Interpreter asks for it."""
         return self._address
+
+    def look_at(self, registration: capi.TfLiteRegistration) -> None:
+        """Tell from what lies where today's fields are, all of them 0 for an Edge TPU, how old the library is."""
+        native = capi.TfLiteDelegate.from_address(self.native)
+        fields = (registration.registration_external, registration.async_kernel, registration.inplace_operator)
+        self.complete = not native.opaque_delegate_builder and not any(fields)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # Before weak references are told, so that a device is free only when its driver is closed. Not at exit: the
@@ -253,11 +263,12 @@ def _rename_delegate(context: int, before: int, after: int) -> None:
             field.value = after
 
 
-def _replace(copied: int, old: OldRegistration, nodes: int, _native: int) -> int:
+def _replace(copied: int, old: capi.TfLiteRegistration, nodes: int, _native: int) -> int:
     """The library makes nodes: complete its registration, and put ours between where it has to be."""
     view = _views[copied]
     try:
         delegate = view.delegate
+        delegate.look_at(old)
         functions = OldRegistration.from_buffer_copy(old)
         new = capi.TfLiteRegistration()
         ctypes.memmove(ctypes.addressof(new), ctypes.addressof(functions), ctypes.sizeof(functions))
@@ -397,7 +408,7 @@ def _free_buffer(context: int, address: int, handle: Any) -> None:
 
 _PREPARE_GRAPH, _INIT, _FREE = capi.PrepareFn(_prepare_graph), capi.InitFn(_init), capi.FreeFn(_free)
 _PREPARE, _INVOKE = capi.NodeFn(_prepare), capi.NodeFn(_invoke)
-_REPLACE, _RESIZE, _ADD = _OldReplaceFn(_replace), _ResizeFn(_resize), _AddFn(_add)
+_REPLACE, _RESIZE, _ADD = _ReplaceFn(_replace), _ResizeFn(_resize), _AddFn(_add)
 _COPY_FROM, _COPY_TO, _FREE_BUFFER = _BufferFn(_copy_from), _BufferFn(_copy_to), _FreeBufferFn(_free_buffer)
 _REPLACE_ADDRESS = ctypes.cast(_REPLACE, ctypes.c_void_p).value
 _RESIZE_ADDRESS = ctypes.cast(_RESIZE, ctypes.c_void_p).value

@@ -38,8 +38,9 @@ class Verdict:
 
     tensor_bytes: TensorBytes
     """With which size of tensors the adapter works."""
-    plain: bool | None = None
-    """Whether it works without the adapter; None: not tried."""
+    plain: str = ""
+    """What happens without the adapter: ``works``, ``luck`` (it came through, with structs that end before LiteRT's),
+    or how it failed; "" when it was not tried."""
 
 
 def cache_file() -> Path:
@@ -110,7 +111,7 @@ def _verdict(entry: Any) -> Verdict | None:
     if not isinstance(entry, dict) or entry.keys() != {"tensor_bytes", "plain"}:
         return None
     size, plain = entry["tensor_bytes"], entry["plain"]
-    if type(size) is not int or size not in TENSOR_SIZES or not (plain is None or isinstance(plain, bool)):
+    if type(size) is not int or size not in TENSOR_SIZES or not isinstance(plain, str) or len(plain) > 200:
         return None
     return Verdict(size, plain)
 

@@ -105,6 +105,7 @@ def _run(request: dict[str, Any]) -> None:
         interpreter = Interpreter(model_path=os.fsencode(request["model"]), experimental_delegates=[delegate])
         _say(step="allocate")
         interpreter.allocate_tensors()
+        _say(complete=getattr(delegate, "complete", None))
         if request.get("until") != "allocate":
             _say(step="invoke")
             interpreter.invoke()

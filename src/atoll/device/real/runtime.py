@@ -45,6 +45,8 @@ class Answer:
     version: str = ""
     devices: tuple[tuple[str, str], ...] = ()
     opened: bool | None = None
+    complete: bool | None = None
+    """Whether the library's structs are those of today's LiteRT, as the adapter saw them."""
     failure: str = ""
     ending: str = ""
     """How it died, when it did: "crashed (signal 11)", "did not answer within 20 s"."""

@@ -14,7 +14,15 @@ from typing import Literal
 
 import numpy as np
 
-from atoll.compiler.package_format import BoundaryLayer, Executable, ExecutableKind, Package, write_package
+from atoll.compiler.package_format import (
+    BoundaryLayer,
+    Executable,
+    ExecutableKind,
+    OutputInfo,
+    OutputLayout,
+    Package,
+    write_package,
+)
 from atoll.compiler.package_format.flexmap import write_map
 from atoll.compiler.packages import UPDATE
 from atoll.device.real.adapter import TENSOR_SIZES, TensorBytes
@@ -88,7 +96,8 @@ def _edge_tpu_model() -> Model:
     """A compiled operator that passes all checks of the runtime, which compares its layers with its tensors, and has
     no instructions: it can be prepared, not run. Its tensors are not the first, which all layouts agree on.
     """
-    layers = [BoundaryLayer(name, 8, 1, 1, 8) for name in ("x", "y")]
+    layout = OutputLayout((0,), (0,), (0,), (0,), (0,), (8,))
+    layers = [BoundaryLayer("x", 8, 1, 1, 8), BoundaryLayer("y", 8, 1, 1, 8, output=OutputInfo(layout))]
     executable = Executable(
         ExecutableKind.STAND_ALONE, chip="beagle", input_layers=(layers[0],), output_layers=(layers[1],)
     )
