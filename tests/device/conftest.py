@@ -13,7 +13,7 @@ from atoll.device.leasing import directory as leasedir
 from atoll.device.real import layouts, library, runtime, sysfs
 from atoll.model import Model
 from atoll.model.tflite import write_model
-from standins import PCI, SOURCE, Standin, System, standin_library
+from standins import PCI, SOURCE, Install, Layout, Standin, System, library_of, standin_library
 
 
 @pytest.fixture
@@ -64,3 +64,15 @@ def standin(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     runtime.forget()
     yield found
     runtime.forget()
+
+
+@pytest.fixture
+def install(standin: Standin) -> Install:
+    """Makes a library of some age, which computes by itself, this machine's; with one PCIe device."""
+
+    def set_up(layout: Layout) -> Path:
+        standin.monkeypatch.setenv(library.VARIABLE, str(library_of(layout)))
+        runtime.forget()
+        return library_of(layout)
+
+    return set_up
