@@ -79,7 +79,7 @@ def model_file(library: str, chosen: Path | None = None) -> Iterator[tuple[Path,
     if not path or b"edgetpu_create_delegate" in content:
         model = _edge_tpu_model()
     elif _POSENET.encode() in content:
-        model = _posenet_model()
+        model = posenet_model()
     else:
         raise UsageError(
             f"{library} is neither an Edge TPU runtime nor a PoseNet decoder: how its delegates see tensors has to be "
@@ -108,11 +108,20 @@ def _edge_tpu_model() -> Model:
     return Model((Graph(tensors, (operator,), (2,), (4,)),))
 
 
-def _posenet_model() -> Model:
-    """The decoder of google-coral/project-posenet on maps of 3 x 3: to be prepared, not run."""
-    options = {"max_detections": 2, "nms_radius": 20.0, "score_threshold": 0.2, "stride": 16}
-    shapes: dict[str, tuple[int, ...]] = {"heatmaps": (1, 3, 3, 17), "shorts": (1, 3, 3, 34), "mids": (1, 3, 3, 64)}
-    shapes |= {"poses": (1, 2, 17, 2), "keypoint_scores": (1, 2, 17), "pose_scores": (1, 2), "count": ()}
+def posenet_model(side: int = 3, detections: int = 2) -> Model:
+    """The decoder of google-coral/project-posenet on square maps."""
+    options = {"max_detections": detections, "nms_radius": 20.0, "score_threshold": 0.2, "stride": 16}
+    shapes: dict[str, tuple[int, ...]] = {
+        "heatmaps": (1, side, side, 17),
+        "shorts": (1, side, side, 34),
+        "mids": (1, side, side, 64),
+    }
+    shapes |= {
+        "poses": (1, detections, 17, 2),
+        "keypoint_scores": (1, detections, 17),
+        "pose_scores": (1, detections),
+        "count": (),
+    }
     tensors = tuple(Tensor(name, shape, DType.FLOAT32) for name, shape in shapes.items())
     operator = Operator("CUSTOM", (0, 1, 2), (3, 4, 5, 6), custom_code=_POSENET, custom_options=write_map(options))
     return Model((Graph(tensors, (operator,), (0, 1, 2), (3, 4, 5, 6)),))
