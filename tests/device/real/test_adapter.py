@@ -15,7 +15,7 @@ from standins import OF_2019, OF_2021, TODAY, Install, Layout, Standin
 
 from atoll.device import adapt_delegate, make_interpreter
 from atoll.device.inventory import edge_tpus
-from atoll.device.real import adapter
+from atoll.device.real import adapter, context_view
 from atoll.model import DType, Graph, Model, Operator, Tensor
 from atoll.model.tflite import model_bytes
 from atoll.pycoral.utils import edgetpu
@@ -109,7 +109,7 @@ def test_the_delegate_lives_as_long_as_the_native_interpreter(library: Path, sta
     gc.collect()
     assert own() == ["create", "node", "free"]
     assert not adapter._nodes
-    assert not adapter._views
+    assert not context_view.VIEWS
 
 
 def test_a_device_is_free_when_its_driver_is_closed(library: Path, standin: Standin, tmp_path: Path) -> None:

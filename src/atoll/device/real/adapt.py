@@ -9,7 +9,8 @@ from pathlib import Path
 from ai_edge_litert.interpreter import load_delegate
 
 from atoll.device.real import layouts, runtime, trial
-from atoll.device.real.adapter import AdaptedDelegate, TensorBytes
+from atoll.device.real.adapter import AdaptedDelegate
+from atoll.device.real.context_view import TensorBytes
 from atoll.device.real.library import find_library, install_hint
 from atoll.errors import DeviceError, LibraryMissingError
 

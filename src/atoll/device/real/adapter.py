@@ -23,20 +23,10 @@ import ctypes
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
+from atoll.device.real.context_view import TODAY, VIEWS, Context, ContextView, Exchanged, ResizeFn, TensorBytes
 from atoll.device.virtual import capi
-
-TensorBytes = Literal[112, 104]
-"""Size of a ``TfLiteTensor`` in the library's eyes: what the layouts differ in once registrations are completed."""
-
-TENSOR_SIZES: tuple[TensorBytes, ...] = (112, 104)
-"""In the order in which they are tried: the newer one is the more frequent one, and costs nothing."""
-
-_TODAY = ctypes.sizeof(capi.TfLiteTensor)
-
-_CONTEXT_BYTES = 256
-"""More than ``TfLiteContext`` has had so far; it is the beginning of a larger object, so there is that much to copy."""
 
 
 class OldRegistration(ctypes.Structure):
@@ -45,24 +35,6 @@ class OldRegistration(ctypes.Structure):
     _fields_ = capi.TfLiteRegistration._fields_[:8]
 
 
-class _Context(ctypes.Structure):
-    """What of ``TfLiteContext`` is exchanged in the copy."""
-
-    _fields_ = (
-        ("tensors_size", ctypes.c_size_t),
-        ("get_execution_plan", ctypes.c_void_p),
-        ("tensors", ctypes.c_void_p),
-        ("impl", ctypes.c_void_p),
-        ("resize_tensor", ctypes.c_void_p),
-        ("report_error", ctypes.c_void_p),
-        ("add_tensors", ctypes.c_void_p),
-        ("get_node_and_registration", ctypes.c_void_p),
-        ("replace_node_subsets", ctypes.c_void_p),
-        ("rest", ctypes.c_ubyte * (_CONTEXT_BYTES - 9 * ctypes.sizeof(ctypes.c_void_p))),
-    )
-
-
-_ResizeFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 _AddFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 _ReplaceFn = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, capi.TfLiteRegistration, ctypes.c_void_p, ctypes.c_void_p)
 """Old libraries pass less: the last three fields are whatever lies there, looked at only to tell their age."""
@@ -115,98 +87,14 @@ class AdaptedDelegate:
             close()
 
 
-class _View:
-    """A copy of the context at ``context``, in the layout of a library; tensors of 112 bytes are LiteRT's own."""
-
-    def __init__(self, context: int, delegate: AdaptedDelegate) -> None:
-        self.real = context
-        self.delegate = delegate
-        self.copy = _Context()
-        self.address = ctypes.addressof(self.copy)
-        self._size = delegate.tensor_bytes
-        self._old = (ctypes.c_ubyte * 0)()
-        self._shown = b""
-        self._pairs: dict[int, tuple[tuple[int, int], ...]] = {}
-        _views[self.address] = self
-
-    def close(self) -> None:
-        _views.pop(self.address, None)
-
-    def refresh(self) -> None:
-        """Show what the context has now."""
-        self._copy_context()
-        if self._size == _TODAY:
-            return
-        count = self.copy.tensors_size
-        if len(self._old) != count * self._size:
-            self._old = (ctypes.c_ubyte * (count * self._size))()
-            self._pairs.clear()
-        source, target = self.copy.tensors or 0, ctypes.addressof(self._old)
-        for index in range(count):
-            ctypes.memmove(target + index * self._size, source + index * _TODAY, self._size)
-        self._shown = bytes(self._old)
-        self.copy.tensors = target
-
-    def _copy_context(self) -> None:
-        copy = self.copy
-        ctypes.memmove(self.address, self.real, _CONTEXT_BYTES)
-        copy.replace_node_subsets, copy.add_tensors = _REPLACE_ADDRESS, _ADD_ADDRESS
-        if self._size != _TODAY:
-            copy.resize_tensor = _RESIZE_ADDRESS
-
-    def write_back(self) -> None:
-        """Give LiteRT what the library has changed in the copies of its tensors."""
-        if self._size == _TODAY:
-            return
-        tensors = _Context.from_address(self.real).tensors
-        now, size = bytes(self._old), self._size
-        if now == self._shown:
-            return
-        for at in range(0, len(now), size):
-            if now[at : at + size] != self._shown[at : at + size]:
-                ctypes.memmove(tensors + at // size * _TODAY, now[at : at + size], size)
-        self._shown = now
-
-    def show_tensors_of(self, node: int) -> int:
-        """Copy what an inference of the node needs (its own tensors); address of the context for it."""
-        copy, base = self.copy, ctypes.addressof(self._old)
-        ctypes.memmove(self.address + _AFTER_TENSORS, self.real + _AFTER_TENSORS, _IMPL_BYTES)
-        tensors = _POINTER.from_address(self.real + _TENSORS).value or 0
-        pairs = self._pairs.get(node)
-        if pairs is None:
-            pairs = self._pairs[node] = self._tensors_of(node)
-        copy.tensors = base
-        size, move = self._size, ctypes.memmove
-        for target, source in pairs:
-            move(base + target, tensors + source, size)
-        return self.address
-
-    def _tensors_of(self, node: int) -> tuple[tuple[int, int], ...]:
-        fields = capi.TfLiteNode.from_address(node)
-        lists = (fields.inputs, fields.outputs, fields.intermediates, fields.temporaries)
-        indices = {index for array in lists for index in capi.read_int_array(array) if index >= 0}
-        return tuple((index * self._size, index * _TODAY) for index in sorted(indices))
-
-    def resize(self, tensor: int, dims: int) -> int:
-        """``ResizeTensor`` of one of the copies."""
-        real, at = _Context.from_address(self.real), tensor - ctypes.addressof(self._old)
-        function = _ResizeFn(real.resize_tensor)
-        if not 0 <= at < len(self._old):
-            return int(function(self.real, tensor, dims))
-        theirs = real.tensors + at // self._size * _TODAY
-        ctypes.memmove(theirs, tensor, self._size)
-        status = int(function(self.real, theirs, dims))
-        ctypes.memmove(tensor, theirs, self._size)
-        return status
-
-
 class _Node:
     """A node that a library's delegate made: its functions, and what keeps the delegate alive."""
 
-    __slots__ = ("delegate", "functions", "view")
+    __slots__ = ("delegate", "functions", "invoke", "view")
 
-    def __init__(self, delegate: AdaptedDelegate, functions: OldRegistration, view: _View | None) -> None:
+    def __init__(self, delegate: AdaptedDelegate, functions: OldRegistration, view: ContextView | None) -> None:
         self.delegate, self.functions, self.view = delegate, functions, view
+        self.invoke = functions.invoke  # reading the field makes a new object each time
 
 
 _adapted: weakref.WeakValueDictionary[int, AdaptedDelegate] = weakref.WeakValueDictionary()
@@ -214,8 +102,8 @@ _adapted: weakref.WeakValueDictionary[int, AdaptedDelegate] = weakref.WeakValueD
 
 _immortal: list[AdaptedDelegate] = []
 
-_views: dict[int, _View] = {}
-"""By address of the copied context."""
+_applying: dict[int, AdaptedDelegate] = {}
+"""By address of the copied context: whose delegate is being applied."""
 
 _preparing: dict[int, tuple[AdaptedDelegate, OldRegistration]] = {}
 """By address of our struct: the registration whose nodes are being made."""
@@ -224,12 +112,9 @@ _nodes: dict[int, list[_Node]] = {}
 """By the ``user_data`` that the library's ``init`` returned; ``free`` takes them out."""
 
 _POINTER = ctypes.c_void_p
-_TENSORS = capi.TfLiteContext.tensors.offset
 _USER_DATA = capi.TfLiteNode.user_data.offset
 _NODE_DELEGATE = ctypes.sizeof(capi.TfLiteNode)
 """``TfLiteNode.delegate`` is the field after those of :class:`capi.TfLiteNode`."""
-_AFTER_TENSORS = capi.TfLiteContext.replace_node_subsets.offset + ctypes.sizeof(ctypes.c_void_p)
-_IMPL_BYTES = _CONTEXT_BYTES - _AFTER_TENSORS
 
 
 def _fail(context: int, error: BaseException) -> int:
@@ -241,12 +126,14 @@ def _prepare_graph(context: int, address: int) -> int:
     """LiteRT applies our delegate to a graph: let the library's do it on a copy of the context."""
     try:
         delegate = _adapted[address]
-        view = _View(context, delegate)
+        view = ContextView(context, delegate.tensor_bytes, _EXCHANGED)
+        _applying[view.address] = delegate
         try:
             view.refresh()
             status = int(capi.TfLiteDelegate.from_address(delegate.native).prepare(view.address, delegate.native))
             view.write_back()
         finally:
+            del _applying[view.address]
             _rename_delegate(context, delegate.native, address)
             view.close()
     except BaseException as error:
@@ -265,18 +152,18 @@ def _rename_delegate(context: int, before: int, after: int) -> None:
 
 def _replace(copied: int, old: capi.TfLiteRegistration, nodes: int, _native: int) -> int:
     """The library makes nodes: complete its registration, and put ours between where it has to be."""
-    view = _views[copied]
+    view = VIEWS[copied]
     try:
-        delegate = view.delegate
+        delegate = _applying[copied]
         delegate.look_at(old)
         functions = OldRegistration.from_buffer_copy(old)
         new = capi.TfLiteRegistration()
         ctypes.memmove(ctypes.addressof(new), ctypes.addressof(functions), ctypes.sizeof(functions))
         if old.init:
             new.init, new.free = _INIT, _FREE
-        elif delegate.tensor_bytes != _TODAY:
+        elif delegate.tensor_bytes != TODAY:
             raise NotImplementedError("a delegate of 2020 or older whose nodes have no data of their own")
-        if delegate.tensor_bytes != _TODAY:
+        if delegate.tensor_bytes != TODAY:
             new.prepare, new.invoke = (_PREPARE if old.prepare else capi.NodeFn()), _INVOKE
         view.write_back()
         address = delegate._get_native_delegate_pointer()
@@ -299,7 +186,7 @@ def _init(context: int, buffer: int, length: int) -> int | None:
         params = capi.TfLiteDelegateParams.from_address(buffer)
         ours = params.delegate
         delegate, functions = _preparing[ours]
-        view = None if delegate.tensor_bytes == _TODAY else _View(context, delegate)
+        view = None if delegate.tensor_bytes == TODAY else ContextView(context, delegate.tensor_bytes, _EXCHANGED)
         params.delegate = delegate.native
         try:
             if view is None:
@@ -346,23 +233,23 @@ def _prepare(context: int, address: int) -> int:
         view.refresh()
         status = int(node.functions.prepare(view.address, address))
         view.write_back()
-        view._pairs.pop(address, None)  # it may have added tensors
+        view.forget_copies()  # it may have added tensors
     except BaseException as error:
         return _fail(context, error)
     return status
 
 
-def _invoke(context: int, address: int) -> int:
+def _invoke(context: int, address: int, nodes: dict[int, list[_Node]] = _nodes) -> int:
     """Tensors of 104 bytes: one inference of a node."""
     try:
-        node = _nodes[_POINTER.from_address(address + _USER_DATA).value or 0][-1]
-        return node.functions.invoke(node.view.show_tensors_of(address), address)  # type: ignore[union-attr,no-any-return]
+        node = nodes[_POINTER.from_address(address + _USER_DATA).value or 0][-1]
+        return node.invoke(node.view.show_tensors_of(address), address)  # type: ignore[union-attr,no-any-return]
     except BaseException as error:
         return _fail(context, error)
 
 
 def _resize(copied: int, tensor: int, dims: int) -> int:
-    view = _views[copied]
+    view = VIEWS[copied]
     try:
         return view.resize(tensor, dims)
     except BaseException as error:
@@ -371,10 +258,10 @@ def _resize(copied: int, tensor: int, dims: int) -> int:
 
 def _add(copied: int, count: int, first: int) -> int:
     """``AddTensors`` may move all of them."""
-    view = _views[copied]
+    view = VIEWS[copied]
     try:
         view.write_back()
-        status = int(_AddFn(_Context.from_address(view.real).add_tensors)(view.real, count, first))
+        status = int(_AddFn(Context.from_address(view.real).add_tensors)(view.real, count, first))
         view.refresh()
     except BaseException as error:
         return _fail(view.real, error)
@@ -408,8 +295,6 @@ def _free_buffer(context: int, address: int, handle: Any) -> None:
 
 _PREPARE_GRAPH, _INIT, _FREE = capi.PrepareFn(_prepare_graph), capi.InitFn(_init), capi.FreeFn(_free)
 _PREPARE, _INVOKE = capi.NodeFn(_prepare), capi.NodeFn(_invoke)
-_REPLACE, _RESIZE, _ADD = _ReplaceFn(_replace), _ResizeFn(_resize), _AddFn(_add)
+_REPLACE, _RESIZE, _ADD = _ReplaceFn(_replace), ResizeFn(_resize), _AddFn(_add)
 _COPY_FROM, _COPY_TO, _FREE_BUFFER = _BufferFn(_copy_from), _BufferFn(_copy_to), _FreeBufferFn(_free_buffer)
-_REPLACE_ADDRESS = ctypes.cast(_REPLACE, ctypes.c_void_p).value
-_RESIZE_ADDRESS = ctypes.cast(_RESIZE, ctypes.c_void_p).value
-_ADD_ADDRESS = ctypes.cast(_ADD, ctypes.c_void_p).value
+_EXCHANGED = Exchanged(*(ctypes.cast(function, ctypes.c_void_p).value or 0 for function in (_REPLACE, _RESIZE, _ADD)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from atoll.device.leasing.lease import reserve
 from atoll.device.real import layouts, runtime, trial
-from atoll.device.real.adapter import TensorBytes
+from atoll.device.real.context_view import TensorBytes
 from atoll.device.real.real_device import RealEdgeTpu, why_not
 from atoll.errors import DeviceBusyError, DeviceError
 

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from atoll.device.real.adapter import TENSOR_SIZES, TensorBytes
+from atoll.device.real.context_view import TENSOR_SIZES, TensorBytes
 from atoll.device.real.library import library_file
 
 VARIABLE = "ATOLL_CACHE_DIR"

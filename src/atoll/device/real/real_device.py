@@ -15,7 +15,8 @@ from ai_edge_litert.interpreter import OpResolverType
 
 from atoll.compiler.packages import packages, require_real, require_runtime
 from atoll.device.real import layouts, runtime, sysfs, trial
-from atoll.device.real.adapter import AdaptedDelegate, TensorBytes
+from atoll.device.real.adapter import AdaptedDelegate
+from atoll.device.real.context_view import TensorBytes
 from atoll.device.real.runtime import RuntimeLibrary
 from atoll.errors import (
     BootStateError,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from atoll.device.real import probe
-from atoll.device.real.adapter import TENSOR_SIZES, TensorBytes
+from atoll.device.real.context_view import TENSOR_SIZES, TensorBytes
 from atoll.device.real.library import find_library, install_hint
 from atoll.errors import LibraryInvalidError, LibraryMissingError, RuntimeMisfitError, UsageError
 

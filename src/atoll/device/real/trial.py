@@ -25,7 +25,7 @@ from atoll.compiler.package_format import (
 )
 from atoll.compiler.package_format.flexmap import write_map
 from atoll.compiler.packages import UPDATE
-from atoll.device.real.adapter import TENSOR_SIZES, TensorBytes
+from atoll.device.real.context_view import TENSOR_SIZES, TensorBytes
 from atoll.device.real.library import library_file
 from atoll.device.real.runtime import Answer
 from atoll.errors import RuntimeTooOldError, UsageError
