@@ -1,6 +1,6 @@
 """What the adapter for older delegate libraries costs per inference: ``python benchmarks/adapter_cost.py``.
 
-Stand-in libraries of each layout (tests/device/standin/layouts.c) in LiteRT, one small node per model. Today's layout
+Stand-in libraries of each layout (tests/helpers/standin/layouts.c) in LiteRT, one small node per model. Today's layout
 runs without the adapter too, in turns with the others, so that what the machine does meanwhile hits all of them.
 """
 
@@ -13,16 +13,16 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests/device"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/helpers"))
 
 from ai_edge_litert.interpreter import Interpreter, load_delegate
-from small_models import custom, package, quantization
-from standins import OF_2019, OF_2021, TODAY, library_of
 
 import atoll
 from atoll.device.real import layouts
 from atoll.model import DType, Graph, Model, Tensor
 from atoll.model.tflite import model_bytes
+from small_models import custom, package, quantization
+from standins import OF_2019, OF_2021, TODAY, library_of
 
 ROUNDS, CALLS = 60, 2000
 

@@ -135,7 +135,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         compiler = shutil.which("gcc") or shutil.which("cc") or sys.exit("there is no C compiler")
-        include = ROOT / "tests/device/standin"
+        include = ROOT / "tests/helpers/standin"
         flags = ["-shared", "-fPIC", "-O1", "-w", f"-I{include}", "-Wl,-soname,libusb-1.0.so.0", "-lpthread"]
         subprocess.run([compiler, "-o", str(folder / "libusb-1.0.so.0"), str(PROTOTYPE), *flags], check=True)
         values, original, outputs = expected(asked.original, asked.seed)

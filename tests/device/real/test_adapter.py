@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from small_models import chain, custom, package, quantization
-from standins import OF_2019, OF_2021, TODAY, Install, Layout, Standin
 
 from atoll.device import adapt_delegate, make_interpreter
 from atoll.device.inventory import edge_tpus
@@ -19,6 +17,8 @@ from atoll.device.real import adapter, context_view
 from atoll.model import DType, Graph, Model, Operator, Tensor
 from atoll.model.tflite import model_bytes
 from atoll.pycoral.utils import edgetpu
+from small_models import chain, custom, package, quantization
+from standins import OF_2019, OF_2021, TODAY, Install, Layout, Standin
 
 PAYLOAD = package(chip="beagle")
 

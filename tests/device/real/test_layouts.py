@@ -8,8 +8,6 @@ import struct
 from pathlib import Path
 
 import pytest
-from small_models import chain, package
-from standins import OF_2019, OF_2021, PCI, TODAY, UNKNOWN, Install, Layout, Standin, library_of
 
 from atoll.device import adapt_delegate, make_interpreter
 from atoll.device.doctor import Check, diagnose
@@ -23,6 +21,8 @@ from atoll.errors import (
     RuntimeMisfitError,
     UsageError,
 )
+from small_models import chain, package
+from standins import OF_2019, OF_2021, PCI, TODAY, UNKNOWN, Install, Layout, Standin, library_of
 
 
 @pytest.fixture

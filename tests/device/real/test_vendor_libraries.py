@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from standins import SOURCE
 
 from atoll.device import adapt_delegate
 from atoll.device.doctor import diagnose
 from atoll.device.real import layouts, library, runtime, trial
+from standins import SOURCE
 
 VARIABLE = "ATOLL_TEST_LIBEDGETPU"
 LIBRARIES = [Path(path) for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
