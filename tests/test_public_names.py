@@ -18,6 +18,7 @@ def test_the_public_names_are_these_and_exist() -> None:
         "StageStats",
         "VirtualEdgeTpu",
         "__version__",
+        "adapt_delegate",
         "calibrate",
         "check",
         "classify",

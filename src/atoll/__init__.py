@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from atoll.api.profile import profile
     from atoll.api.run import run
     from atoll.api.zoo import zoo
-    from atoll.device import VirtualEdgeTpu, lease, list_edge_tpus, make_interpreter
+    from atoll.device import VirtualEdgeTpu, adapt_delegate, lease, list_edge_tpus, make_interpreter
     from atoll.errors import AtollError
     from atoll.model.tflite import read_model, write_model
     from atoll.pipeline import Pipeline, StageStats
@@ -35,6 +35,7 @@ __all__ = [
     "StageStats",
     "VirtualEdgeTpu",
     "__version__",
+    "adapt_delegate",
     "calibrate",
     "check",
     "classify",
@@ -61,6 +62,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "StageStats": "pipeline",
     "VirtualEdgeTpu": "device",
+    "adapt_delegate": "device",
     "calibrate": "api.calibrate",
     "check": "api.check",
     "classify": "api.classify",

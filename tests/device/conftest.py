@@ -10,11 +10,10 @@ import pytest
 
 from atoll.device import inventory
 from atoll.device.leasing import directory as leasedir
-from atoll.device.real import library, runtime, sysfs
-from atoll.device.real import real_device as real
+from atoll.device.real import layouts, library, runtime, sysfs
 from atoll.model import Model
 from atoll.model.tflite import write_model
-from standins import PCI, SOURCE, Standin, System, standin_library
+from standins import PCI, SOURCE, Install, Layout, Standin, System, library_of, standin_library
 
 
 @pytest.fixture
@@ -57,10 +56,23 @@ def standin(system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv(inventory.VARIABLE, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     monkeypatch.syspath_prepend(str(SOURCE))
-    monkeypatch.setattr(real, "_proven", set())
+    monkeypatch.setenv(layouts.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(layouts, "_here", {})
     system.pcie()
     found = Standin(system, tmp_path / "log", monkeypatch)
     found.set(devices=f"pci={PCI}", log=str(found.log))
     runtime.forget()
     yield found
     runtime.forget()
+
+
+@pytest.fixture
+def install(standin: Standin) -> Install:
+    """Makes a library of some age, which computes by itself, this machine's; with one PCIe device."""
+
+    def set_up(layout: Layout) -> Path:
+        standin.monkeypatch.setenv(library.VARIABLE, str(library_of(layout)))
+        runtime.forget()
+        return library_of(layout)
+
+    return set_up

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +20,35 @@ SOURCE = Path(__file__).parent / "standin"
 PCI, USB = "/dev/apex_0", "/sys/bus/usb/devices/2-1"
 
 
+Layout = tuple[int, int, int]
+TODAY, OF_2021, OF_2019, UNKNOWN = (88, 112, 1), (64, 112, 0), (64, 104, 0), (64, 96, 0)
+"""Bytes of a registration, bytes of a tensor, whether a delegate has its last field."""
+
+
+Install = Callable[[Layout], Path]
+"""Makes a library of some age this machine's."""
+
+
 @functools.cache
 def standin_library() -> Path:
     """The stand-in for libedgetpu.so.1; the test is skipped where it cannot be built."""
+    return _build("edgetpu.c", "-ldl")
+
+
+@functools.cache
+def library_of(layout: Layout) -> Path:
+    """A runtime library of another age, whose delegate computes by itself."""
+    registration, tensor, builder = layout
+    return _build("layouts.c", f"-DREGISTRATION={registration}", f"-DTENSOR={tensor}", f"-DBUILDER={builder}")
+
+
+def _build(source: str, *options: str) -> Path:
     compiler = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
     if sys.platform != "linux" or compiler is None:
         pytest.skip("the stand-in for libedgetpu needs Linux and a C compiler")
     folder = Path(tempfile.mkdtemp(prefix="atoll-standin-"))
     path = folder / "libedgetpu.so.1"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-w", "-o", str(path), str(SOURCE / "edgetpu.c"), "-ldl"]
+    command = [compiler, "-shared", "-fPIC", "-O1", "-w", "-o", str(path), str(SOURCE / source), *options]
     subprocess.run(command, check=True)
     return path
 

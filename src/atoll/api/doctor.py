@@ -8,7 +8,8 @@ from atoll.device.doctor import DoctorReport, diagnose
 def doctor() -> DoctorReport:
     """Check the whole installation: interpreter, devices, drivers, permissions, runtime, leases, compiler.
 
-    No device is opened, and nothing is raised: what is wrong is in the report.
+    A device that is free is opened once, in a child process, unless it is known how its library and LiteRT get on.
+    Nothing is raised: what is wrong is in the report.
 
     >>> atoll.doctor().healthy  # doctest: +SKIP
     True

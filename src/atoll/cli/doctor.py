@@ -15,7 +15,7 @@ EXIT_UNHEALTHY = 1
 def command(output_format: str) -> None:
     """Check the whole installation and say what to do, in order; --json for bug reports.
 
-    Opens no device. The exit code is 1 when there is something to repair.
+    Opens a free device once, to try the library with this LiteRT. The exit code is 1 when there is something to repair.
     """
     from atoll.api.doctor import doctor
 

@@ -4,6 +4,7 @@ from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.interpreter import make_interpreter
 from atoll.device.inventory import list_edge_tpus
 from atoll.device.leasing.lease import Lease, lease
+from atoll.device.real.adapt import adapt_delegate
 from atoll.device.real.real_device import RealEdgeTpu
 from atoll.device.virtual.delegate import Delegate, Kernel, Node, TensorView
 from atoll.device.virtual.faults import Faults
@@ -22,6 +23,7 @@ __all__ = [
     "RealEdgeTpu",
     "TensorView",
     "VirtualEdgeTpu",
+    "adapt_delegate",
     "lease",
     "list_edge_tpus",
     "make_interpreter",

@@ -17,8 +17,9 @@ from atoll.device.leasing import directory as leasedir
 from atoll.device.leasing import waiting
 from atoll.device.leasing.lease import holders
 from atoll.device.leasing.queue import LeaseQueue
-from atoll.device.real import library, runtime, sysfs
-from atoll.device.real.real_device import PCIE_RULES, USB_RULES
+from atoll.device.real import layouts, library, runtime, sysfs
+from atoll.device.real.fit import try_fit
+from atoll.device.real.real_device import PCIE_RULES, USB_RULES, RealEdgeTpu
 from atoll.device.real.sysfs import Attached
 from atoll.device.virtual import faults
 from atoll.errors import AtollError, DeviceError, UsageError
@@ -71,12 +72,12 @@ class DoctorReport(Result):
 
 
 def diagnose() -> DoctorReport:
-    """Check the whole installation; opens no device."""
+    """Check the whole installation; a free device is opened once, to see whether library and LiteRT fit."""
     attached = sysfs.attached_devices()
     checks = [_python(), _interpreter(), *_settings()]
     checks += [_attached(attached), *_drivers(attached), *(check for item in attached for check in _device(item))]
     found, said = _library(bool(attached))
-    checks += [*said, _seen(found, attached), *_leases(), _compiler()]
+    checks += [*said, _seen(found, attached), *_leases(), *_fit(found), _compiler()]
     return DoctorReport(all(check.state != "problem" for check in checks), tuple(checks), _versions(found))
 
 
@@ -95,7 +96,14 @@ def _interpreter() -> Check:
 
 
 def _settings() -> list[Check]:
-    names = [leasedir.VARIABLE, library.VARIABLE, sysfs.VARIABLE, inventory.VARIABLE, inventory.VISIBLE_VARIABLE]
+    names = [
+        leasedir.VARIABLE,
+        library.VARIABLE,
+        layouts.VARIABLE,
+        sysfs.VARIABLE,
+        inventory.VARIABLE,
+        inventory.VISIBLE_VARIABLE,
+    ]
     names += [inventory.RUNTIME_VARIABLE, faults.VARIABLE, waiting.VARIABLE]
     found = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
     return [Check("settings", "note", ", ".join(found))] if found else []
@@ -172,6 +180,32 @@ def _library(needed: bool) -> tuple[runtime.RuntimeLibrary | None, list[Check]]:
     if needed:
         return None, [Check("runtime", "problem", f"there is no {library.library_name()}", library.install_hint())]
     return None, [Check("runtime", "note", f"there is no {library.library_name()}; virtual devices need none")]
+
+
+def _fit(found: runtime.RuntimeLibrary | None) -> list[Check]:
+    """What happens with this library and this LiteRT, because it was tried."""
+    if found is None:
+        return []
+    litert = f"LiteRT {runtime.litert_version()}"
+    try:
+        devices = [device for device in inventory.edge_tpus() if isinstance(device, RealEdgeTpu)]
+        fit = try_fit(devices)
+    except AtollError as error:
+        return [Check("fit", "problem", error.message, error.hint)]
+    if fit.error is not None:
+        return [Check("fit", "problem", fit.error.message, fit.error.hint)]
+    if fit.tensor_bytes is None:
+        return [Check("fit", "note", f"not tried how the library and {litert} get on: {fit.untried}")]
+    if fit.plain == "works":
+        return [Check("fit", "ok", f"the library and {litert} fit each other as they are")]
+    finding = f"the library works in {litert} through atoll's adapter (tensors of {fit.tensor_bytes} bytes)"
+    if fit.untried:
+        finding += f"; without it was not tried: {fit.untried}"
+    elif fit.plain == "luck":
+        finding += f"; without it by luck only, its structs are older than those of {litert}"
+    elif fit.plain:
+        finding += f"; without it, it {fit.plain}"
+    return [Check("fit", "ok", finding)]
 
 
 def _seen(found: runtime.RuntimeLibrary | None, attached: list[Attached]) -> Check:

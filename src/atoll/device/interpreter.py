@@ -15,6 +15,7 @@ from atoll.device import inventory
 from atoll.device.choice import choose_devices
 from atoll.device.edge_tpu import EdgeTpu
 from atoll.device.leasing.lease import reserve
+from atoll.device.real import layouts
 from atoll.device.real.real_device import RealEdgeTpu
 from atoll.device.virtual.delegate import NODE_NAME, Array, Delegate, InPlace, Progress
 from atoll.device.virtual.virtual_device import RESOLVER, VirtualEdgeTpu
@@ -183,6 +184,7 @@ def _explained(path: Path, tpu: EdgeTpu, delegate: Any, error: Exception) -> Exc
     if "requires runtime version" in text:
         return RuntimeTooOldError(text, "Update the Edge TPU runtime, or compile the model for an older one.")
     if isinstance(tpu, RealEdgeTpu):
+        layouts.forget(tpu.library.path)
         return RuntimeMisfitError(
             f"{path}: LiteRT and the Edge TPU runtime {tpu.library.path} do not get on: {text}",
             "Take a runtime library built for this LiteRT.",

@@ -13,7 +13,7 @@ from atoll.device.real import sysfs
 from atoll.device.real.library import VARIABLE as LIBRARY
 from atoll.device.real.sysfs import attached_devices
 from atoll.device.survey import survey
-from standins import PCI, USB, Standin, System
+from standins import PCI, TODAY, USB, Standin, System, library_of
 
 
 @pytest.fixture(autouse=True)
@@ -116,9 +116,7 @@ def test_doctor_puts_things_in_order(system: System, monkeypatch: pytest.MonkeyP
 
 
 def test_doctor_with_everything_there(standin: Standin, monkeypatch: pytest.MonkeyPatch) -> None:
-    from standins import standin_library
-
-    monkeypatch.setenv(LIBRARY, str(standin_library()))
+    monkeypatch.setenv(LIBRARY, str(library_of(TODAY)))
     assert diagnose().healthy
     standin.system.pcie(1)
     assert [check.finding for check in problems()] == ["the runtime does not see /dev/apex_1"]
@@ -150,9 +148,7 @@ def test_survey_of_virtual_devices(system: System, monkeypatch: pytest.MonkeyPat
 
 
 def test_survey_joins_library_and_system(standin: Standin, monkeypatch: pytest.MonkeyPatch) -> None:
-    from standins import standin_library
-
-    monkeypatch.setenv(LIBRARY, str(standin_library()))
+    monkeypatch.setenv(LIBRARY, str(library_of(TODAY)))
     standin.system.usb()
     standin.system.process(5, "other", PCI)
     used, unseen = survey().devices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import struct
 import sys
 from pathlib import Path
@@ -55,6 +56,24 @@ def find_library(chosen: str | None = None) -> str | None:
     if found is not None and os.sep in found:
         require_loadable(Path(found))
     return found
+
+
+def library_file(name: str) -> Path | None:
+    """The file behind what :func:`find_library` found, which may be a name that only the system's loader resolves."""
+    if os.sep in name or Path(name).exists():
+        return Path(name) if Path(name).exists() else None
+    try:
+        cache = Path("/etc/ld.so.cache").read_bytes()
+    except OSError:
+        return None
+    for found in re.findall(rb"/[^\0]*/" + re.escape(name.encode()) + rb"(?=\0)", cache):
+        path = Path(os.fsdecode(found))
+        try:
+            require_loadable(path)
+        except (LibraryInvalidError, LibraryArchitectureError):
+            continue
+        return path
+    return None
 
 
 def library_name() -> str:

@@ -86,12 +86,47 @@ def _say(**fields: object) -> None:
 
 
 def _run(request: dict[str, Any]) -> None:
+    if "source" in request:
+        sys.path.insert(0, request["source"])  # this very atoll
+    opened = _open_plugin(request) if request.get("plugin") else _open_device(request)
+    if opened is None or "model" not in request:
+        return
+    keep, address, free = opened
+    _say(step="import")
+    from ai_edge_litert.interpreter import Interpreter
+
+    delegate: Any = _Attached(address)
+    if request.get("tensor_bytes"):
+        from atoll.device.real.adapter import AdaptedDelegate
+
+        delegate = AdaptedDelegate(address, request["tensor_bytes"])
+    try:
+        _say(step="attach")
+        interpreter = Interpreter(model_path=os.fsencode(request["model"]), experimental_delegates=[delegate])
+        _say(step="allocate")
+        interpreter.allocate_tensors()
+        _say(complete=getattr(delegate, "complete", None))
+        if request.get("until") != "allocate":
+            _say(step="invoke")
+            interpreter.invoke()
+    except Exception as error:
+        _say(failure=f"{type(error).__name__}: {error}")
+    else:
+        _say(step="close")
+        del interpreter
+        free(address)
+        _say(step="done")
+    del keep
+
+
+def _open_device(request: dict[str, Any]) -> tuple[Any, int, Any] | None:
+    """Through ``edgetpu_c.h``: load, list, and open ``device``; what must live, the delegate, and what frees it."""
     _say(step="load")
     try:
         library = load(request["library"])
     except (OSError, AttributeError) as error:
         _say(failure=f"{type(error).__name__}: {error}")
-        return
+        return None
     _say(step="version")
     version = library.edgetpu_version() or b""
     _say(version=version.decode("utf-8", "replace"))
@@ -99,29 +134,25 @@ def _run(request: dict[str, Any]) -> None:
     _say(devices=list_devices(library))
     device = request.get("device")
     if device is None:
-        return
+        return None
     _say(step="open")
     address = create_delegate(library, device[0], device[1], request["options"])
     _say(opened=bool(address))
-    if not address or "model" not in request:
-        return
-    _say(step="import")
-    from ai_edge_litert.interpreter import Interpreter
+    return (library, address, library.edgetpu_free_delegate) if address else None
+
+
+def _open_plugin(request: dict[str, Any]) -> tuple[Any, int, Any] | None:
+    """Through the two functions that ``load_delegate`` calls."""
+    _say(step="open")
+    from ai_edge_litert.interpreter import load_delegate
 
     try:
-        _say(step="attach")
-        interpreter = Interpreter(model_path=os.fsencode(request["model"]), experimental_delegates=[_Attached(address)])
-        _say(step="allocate")
-        interpreter.allocate_tensors()
-        _say(step="invoke")
-        interpreter.invoke()
-    except Exception as error:
-        _say(failure=f"{type(error).__name__}: {error}")
-    else:
-        _say(step="close")
-        del interpreter
-        library.edgetpu_free_delegate(address)
-        _say(step="done")
+        plugin = load_delegate(request["library"], request["options"])
+    except (ValueError, OSError, AttributeError) as error:
+        _say(failure=f"{type(error).__name__}: {error}", opened=False)
+        return None
+    _say(opened=True)
+    return plugin, plugin._get_native_delegate_pointer(), lambda _address: None
 
 
 if __name__ == "__main__":

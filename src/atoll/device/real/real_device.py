@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import weakref
@@ -12,8 +13,10 @@ from pathlib import Path
 
 from ai_edge_litert.interpreter import OpResolverType
 
-from atoll.compiler.packages import UPDATE, packages, require_real, require_runtime
-from atoll.device.real import runtime, sysfs
+from atoll.compiler.packages import packages, require_real, require_runtime
+from atoll.device.real import layouts, runtime, sysfs, trial
+from atoll.device.real.adapter import AdaptedDelegate
+from atoll.device.real.context_view import TensorBytes
 from atoll.device.real.runtime import RuntimeLibrary
 from atoll.errors import (
     BootStateError,
@@ -21,7 +24,6 @@ from atoll.errors import (
     DeviceError,
     DeviceLostError,
     DevicePermissionError,
-    RuntimeTooOldError,
 )
 from atoll.hardware.buses import BusName, DeviceType
 from atoll.model import Model
@@ -40,22 +42,6 @@ USB_RULES = (
 """../shared/facts/hardware.md"""
 
 
-class RealDelegate:
-    """A delegate that the runtime library made; given back to it when the interpreter is gone."""
-
-    def __init__(self, library: RuntimeLibrary, address: int) -> None:
-        self._address = address
-        self._finalizer = weakref.finalize(self, library.free_delegate, address)
-        self._finalizer.atexit = False  # the interpreter may still be alive then, and needs it
-
-    def _get_native_delegate_pointer(self) -> int:
-        """Address of the ``TfLiteDelegate``, as the Interpreter asks for it."""
-        return self._address
-
-
-_proven: set[str] = set()
-"""Libraries that have run a model in a child process: from then on a failure is the device's."""
-
 _proving = threading.Lock()
 
 
@@ -70,7 +56,7 @@ class RealEdgeTpu:
     options: Mapping[str, str] = field(default_factory=dict)
     virtual: bool = field(default=False, init=False)
     listed: bool = field(default=True, init=False)
-    _delegates: weakref.WeakSet[RealDelegate] = field(default_factory=weakref.WeakSet, init=False, repr=False)
+    _delegates: weakref.WeakSet[AdaptedDelegate] = field(default_factory=weakref.WeakSet, init=False, repr=False)
 
     @property
     def interpreters(self) -> int:
@@ -100,7 +86,7 @@ class RealEdgeTpu:
         model: Model,
         resolver: OpResolverType | None = None,  # noqa: ARG002 - the interpreter's business here
         options: Mapping[str, str] | None = None,
-    ) -> RealDelegate:
+    ) -> AdaptedDelegate:
         """Open the device for the compiled file ``model``; the first time in a process that may crash.
 
         ``options`` come on top of the device's own.
@@ -114,28 +100,33 @@ class RealEdgeTpu:
         for package in packages(model):
             require_real(package, model.path)
             require_runtime(package, self.library.runtime_version)
-        with _proving:
-            if self.library.path not in _proven:
-                self._prove(Path(model.path) if model.path else None, options)
-                _proven.add(self.library.path)
+        tensor_bytes = self._tensor_bytes(Path(model.path) if model.path else None, options)
         address = self.library.create_delegate(self.type, self.path, options)
         if not address:
             raise why_not(self)
-        delegate = RealDelegate(self.library, address)
+        close = functools.partial(self.library.free_delegate, address)
+        delegate = AdaptedDelegate(address, tensor_bytes, close)
         self._delegates.add(delegate)
         return delegate
 
-    def _prove(self, model: Path | None, options: Mapping[str, str]) -> None:
-        """Open the device and run the file once in a child process, whose crash is an answer."""
-        device = (self.type, self.path)
-        answer = runtime.ask(self.library.path, device, options, model, runtime.OPEN_SECONDS)
+    def _tensor_bytes(self, model: Path | None, options: Mapping[str, str]) -> TensorBytes:
+        """Remembered, or found by opening the device and running the file in child processes, which may crash."""
+        library, device = self.library, (self.type, self.path)
+        with _proving:
+            known = layouts.remembered(library.path)
+            if known is not None:
+                return known.tensor_bytes
+            with trial.model_file(library.path, model) as (path, until):
+                found, answer = trial.find_size(
+                    lambda size: runtime.ask(library.path, device, options, path, runtime.OPEN_SECONDS, size, until)
+                )
+            if found is not None:
+                layouts.remember(library.path, layouts.Verdict(found))
+                return found
         if answer.opened is False:
             raise why_not(self)
-        too_old = f"{answer.failure} {answer.messages}"
-        if "requires runtime version" in too_old:
-            raise RuntimeTooOldError(too_old[too_old.index("Package requires") :].splitlines()[0], UPDATE)
-        if answer.ending or answer.failure:
-            raise runtime.misfit(self.library, answer)
+        trial.require_runtime(answer)
+        raise runtime.misfit(library.path, answer, library.version)
 
 
 def why_not(device: RealEdgeTpu, root: Path | None = None) -> DeviceError:

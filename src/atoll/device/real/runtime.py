@@ -12,9 +12,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from atoll.device.real import probe
+from atoll.device.real.context_view import TENSOR_SIZES, TensorBytes
 from atoll.device.real.library import find_library, install_hint
 from atoll.errors import LibraryInvalidError, LibraryMissingError, RuntimeMisfitError, UsageError
 
@@ -44,11 +45,25 @@ class Answer:
     version: str = ""
     devices: tuple[tuple[str, str], ...] = ()
     opened: bool | None = None
+    complete: bool | None = None
+    """Whether the library's structs are those of today's LiteRT, as the adapter saw them."""
     failure: str = ""
     ending: str = ""
     """How it died, when it did: "crashed (signal 11)", "did not answer within 20 s"."""
     messages: str = ""
     """What it wrote to standard error."""
+
+    SILENT: ClassVar[str] = "did not answer within"
+
+    @property
+    def worked(self) -> bool:
+        """It came to its end."""
+        return not self.ending and not self.failure and self.opened is not False
+
+    @property
+    def hung(self) -> bool:
+        """It was ended because its time was up."""
+        return self.ending.startswith(self.SILENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +142,21 @@ def ask(
     options: Mapping[str, str] | None = None,
     model: Path | None = None,
     seconds: float | None = None,
+    tensor_bytes: TensorBytes | None = None,
+    until: str = "invoke",
 ) -> Answer:
-    """Try the library in a child process: load and list, open ``device``, and run ``model`` once with zeros."""
+    """Try the library in a child process: load and list, open ``device``, and run ``model`` once with zeros.
+
+    A ``model`` without a ``device`` is tried with the delegate that LiteRT's ``load_delegate`` makes. ``tensor_bytes``:
+    through the adapter, with tensors of that size. ``until`` ``allocate``: prepare the model only.
+    """
     request: dict[str, Any] = {"library": library, "options": dict(options or {})}
     if device is not None:
         request["device"] = device
     if model is not None:
-        request["model"] = str(model)
+        source = str(Path(__file__).resolve().parents[3])
+        request |= {"model": str(model), "plugin": device is None, "until": until, "source": source}
+        request["tensor_bytes"] = tensor_bytes
     command = [sys.executable, *(() if model else ("-S",)), str(Path(probe.__file__)), json.dumps(request)]
     ending, seconds = "", LIST_SECONDS if seconds is None else seconds
     try:
@@ -141,7 +164,7 @@ def ask(
         out, err, code = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as error:
         out, err, code = error.stdout or b"", error.stderr or b"", 0
-        ending = f"did not answer within {seconds:g} s"
+        ending = f"{Answer.SILENT} {seconds:g} s"
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         ending = f"crashed ({name})"
@@ -173,17 +196,23 @@ def check_options(options: Mapping[str, str]) -> None:
             raise UsageError(f"{name} is one of {', '.join(values)}, not '{value}'")
 
 
-def misfit(library: RuntimeLibrary, answer: Answer) -> RuntimeMisfitError:
-    """A device was opened, and then the runtime and LiteRT did not get on."""
-    from importlib.metadata import version
-
+def misfit(library: str, answer: Answer, version: str = "") -> RuntimeMisfitError:
+    """A delegate was made, and then the library and LiteRT did not get on, whatever the adapter tried."""
     what = answer.ending or f"failed ({' '.join(answer.failure.split())})"
     doing = {"attach": "attaching its delegate", "allocate": "preparing the model", "invoke": "running the model"}
     return RuntimeMisfitError(
-        f"the Edge TPU runtime {library.path} ({library.version}) {what} "
-        f"{doing.get(answer.step, 'opening the device')} in LiteRT {version('ai-edge-litert')}{_said(answer)}",
+        f"the delegate library {library}{f' ({version})' * bool(version)} {what} "
+        f"{doing.get(answer.step, 'opening the device')} in LiteRT {litert_version()}, "
+        f"with tensors of {' and of '.join(map(str, TENSOR_SIZES))} bytes{_said(answer)}",
         f"The two do not seem to fit each other. {_FIT}",
     )
+
+
+def litert_version() -> str:
+    """Of the installed LiteRT."""
+    from importlib.metadata import version
+
+    return version("ai-edge-litert")
 
 
 def _said(answer: Answer) -> str:

@@ -17,6 +17,7 @@ from atoll import device as devices
 from atoll.device import inventory
 from atoll.device.choice import choose_devices
 from atoll.device.real import runtime
+from atoll.device.real.adapt import adapt_delegate
 from atoll.device.real.library import find_library, install_hint
 from atoll.errors import AtollError, DeviceError
 
@@ -50,7 +51,7 @@ class EdgeTpuDelegate:
             )
         if self._native is None:
             options = {**self.options, **({"device": self.device} if self.device else {})}
-            self._native = litert.load_delegate(library, options)
+            self._native = adapt_delegate(library, options)
         return self._native._get_native_delegate_pointer()
 
 
