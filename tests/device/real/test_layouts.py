@@ -126,7 +126,7 @@ def test_a_damaged_file_counts_as_empty(install: Install, standin: Standin, cont
     assert adapt_delegate(library).tensor_bytes == 104
     assert children(standin) == before + 2  # tried anew
     standin.monkeypatch.setattr(layouts, "_here", {})
-    assert layouts.remembered(str(library)) == layouts.Verdict(104)  # and mended
+    assert layouts.remembered(str(library)) == layouts.TrialVerdict(104)  # and mended
 
 
 def test_a_file_that_cannot_be_written_is_done_without(install: Install, standin: Standin, tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_the_file_stays_small(install: Install, standin: Standin, tmp_path: Path
     for number in range(70):
         path = tmp_path / f"{number}.so"
         path.write_bytes(str(number).encode())
-        layouts.remember(str(path), layouts.Verdict(104, "crashed (SIGSEGV)"))
+        layouts.remember(str(path), layouts.TrialVerdict(104, "crashed (SIGSEGV)"))
     standin.monkeypatch.setattr(layouts, "_here", {})
     assert len(json.loads(layouts.cache_file().read_text())["libraries"]) == 64
-    assert layouts.remembered(str(tmp_path / "69.so")) == layouts.Verdict(104, "crashed (SIGSEGV)")
+    assert layouts.remembered(str(tmp_path / "69.so")) == layouts.TrialVerdict(104, "crashed (SIGSEGV)")
     assert layouts.remembered(str(tmp_path / "0.so")) is None
     layouts.forget(str(tmp_path / "69.so"))
     assert layouts.remembered(str(tmp_path / "69.so")) is None

@@ -74,7 +74,7 @@ def _tensor_bytes(library: str, options: Mapping[str, str], model: Path | None) 
             lambda size: runtime.ask(library, None, options, file, runtime.OPEN_SECONDS, size, until)
         )
     if found is not None:
-        layouts.remember(library, layouts.Verdict(found))
+        layouts.remember(library, layouts.TrialVerdict(found))
         return found
     if answer.opened is False:
         raise _no_delegate(library, answer.failure)

@@ -80,6 +80,7 @@ class ContextView:
         VIEWS[self.address] = self
 
     def close(self) -> None:
+        """Nothing asks for this context any more."""
         VIEWS.pop(self.address, None)
 
     def refresh(self) -> None:

@@ -20,7 +20,7 @@ class Fit:
     tensor_bytes: TensorBytes | None = None
     """With which tensors the adapter works."""
     plain: str = ""
-    """What LiteRT alone does, as in :class:`layouts.Verdict`."""
+    """What LiteRT alone does, as in :class:`layouts.TrialVerdict`."""
     untried: str = ""
     error: DeviceError | None = None
     """Why it does not work at all."""
@@ -59,7 +59,7 @@ def _try(device: RealEdgeTpu) -> Fit:
         found, answer = trial.find_size(attempt)
         if found is not None:
             plain = _alone(answer, attempt(None))
-            layouts.remember(path, layouts.Verdict(found, plain))
+            layouts.remember(path, layouts.TrialVerdict(found, plain))
             return Fit(found, plain)
     if answer.opened is False:
         return Fit(error=why_not(device))

@@ -33,7 +33,7 @@ _log = logging.getLogger("atoll")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TrialVerdict:
     """What a library and a LiteRT were seen to do together."""
 
     tensor_bytes: TensorBytes
@@ -55,13 +55,13 @@ def cache_file() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atoll" / _NAME
 
 
-def remembered(library: str) -> Verdict | None:
+def remembered(library: str) -> TrialVerdict | None:
     """What was found for this library, with this LiteRT, here or in an earlier process."""
     key = _key(library)
     return _read().get(key) or _here.get(key)
 
 
-def remember(library: str, verdict: Verdict) -> None:
+def remember(library: str, verdict: TrialVerdict) -> None:
     """Keep it for the next time."""
     key = _key(library)
     _here[key] = verdict
@@ -78,7 +78,7 @@ def forget(library: str) -> None:
 
 
 _UNKNOWN = "?"
-_here: dict[str, Verdict] = {}
+_here: dict[str, TrialVerdict] = {}
 """What this process found, where the file cannot be written."""
 
 
@@ -96,7 +96,7 @@ def _digest(path: str, _size: int, _time: int, _inode: int) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _read() -> dict[str, Verdict]:
+def _read() -> dict[str, TrialVerdict]:
     """All that can be understood; the newest last."""
     try:
         with cache_file().open("rb") as file:
@@ -107,16 +107,16 @@ def _read() -> dict[str, Verdict]:
         return {}
 
 
-def _verdict(entry: Any) -> Verdict | None:
+def _verdict(entry: Any) -> TrialVerdict | None:
     if not isinstance(entry, dict) or entry.keys() != {"tensor_bytes", "plain"}:
         return None
     size, plain = entry["tensor_bytes"], entry["plain"]
     if type(size) is not int or size not in TENSOR_SIZES or not isinstance(plain, str) or len(plain) > 200:
         return None
-    return Verdict(size, plain)
+    return TrialVerdict(size, plain)
 
 
-def _change(key: str, verdict: Verdict | None) -> None:
+def _change(key: str, verdict: TrialVerdict | None) -> None:
     libraries = _read()
     libraries.pop(key, None)
     if verdict is not None:

@@ -121,7 +121,7 @@ class RealEdgeTpu:
                     lambda size: runtime.ask(library.path, device, options, path, runtime.OPEN_SECONDS, size, until)
                 )
             if found is not None:
-                layouts.remember(library.path, layouts.Verdict(found))
+                layouts.remember(library.path, layouts.TrialVerdict(found))
                 return found
         if answer.opened is False:
             raise why_not(self)
