@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -236,7 +237,12 @@ def _searched(costs: FleetCosts, wish: _Wish) -> Chosen:
 def _by_partitioner(costs: FleetCosts, wish: _Wish, partitioner: Partitioner) -> Chosen:
     """The cuts that a function of the user's chooses."""
     modelled = costs.in_pipeline(wish.tpus).first
-    cuts = sorted(int(cut) for cut in partitioner(costs.graph, wish.tpus, modelled.piece_cost))
+    said = partitioner(costs.graph, wish.tpus, modelled.piece_cost)
+    try:
+        cuts = sorted(map(operator.index, said))
+    except TypeError as error:
+        hint = "It returns the positions of the cuts: whole numbers, such as [4, 9]."
+        raise UsageError(f"the partitioner says {said!r:.60}", hint) from error
     strategy = f"partitioner {getattr(partitioner, '__name__', type(partitioner).__name__)}"
     partition = partition_at(costs.graph, cuts, strategy)
     if len(partition.segments) > wish.tpus:

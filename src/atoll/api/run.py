@@ -14,7 +14,7 @@ from atoll.compiler.choosing import Codegen, choose_compiler
 from atoll.compiler.deployment import Deployment, deployed
 from atoll.compiler.interface import Compiler
 from atoll.device.choice import choose_devices
-from atoll.errors import UsageError
+from atoll.errors import InputError, UsageError
 from atoll.files import scratch_directory
 from atoll.hardware.buses import BUSES
 from atoll.hardware.host import Target, host_of
@@ -31,6 +31,7 @@ from atoll.products.inputs import read_inputs
 from atoll.products.progress import OnMessage, OnProgress, ignore
 from atoll.products.random_inputs import random_inputs
 from atoll.products.run_result import Tensors
+from atoll.products.tensor_spec import Array
 from atoll.reporting.run_report import RunReport
 from atoll.support import require_compilable
 
@@ -228,7 +229,15 @@ def _frames(input: str | Path | Iterable[Tensors] | None, interface: Graph, seed
         return random_inputs(interface, seed)
     if isinstance(input, str | Path):
         return itertools.cycle(read_inputs(input, interface))
-    return input
+    names = [interface.tensors[i].name for i in interface.inputs]
+    return (frame if isinstance(frame, Mapping) else _only(frame, names) for frame in input)
+
+
+def _only(frame: Array, names: Sequence[str]) -> Tensors:
+    """An array for a model of one input."""
+    if len(names) != 1:
+        raise InputError(f"a frame is one array, and the model has {len(names)} inputs", "Give a dict by tensor name.")
+    return {names[0]: frame}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -50,10 +51,10 @@ class GivenCosts(SegmentCosts):
         """
         assert isinstance(operators, range), "segments are contiguous here"
         if operators not in self._costs:
-            seconds = float(self._given(operators)) if self.is_allowed(operators) else math.inf
-            if not seconds >= 0:
+            said = self._given(operators) if self.is_allowed(operators) else math.inf
+            if not isinstance(said, SupportsFloat) or not (seconds := float(said)) >= 0:
                 raise UsageError(
-                    f"the cost function says {seconds} of operators {operators.start} to {operators.stop - 1}",
+                    f"the cost function says {said!r} of operators {operators.start} to {operators.stop - 1}",
                     "A cost is in seconds, 0 or more; math.inf where a segment is impossible.",
                 )
             self._costs[operators] = seconds

@@ -142,6 +142,8 @@ def _document(path: str | Path) -> dict[str, Any]:
         raise _malformed(path, f"it has {len(content)} bytes")
     try:
         document = json.loads(bytes(content))
+    except UnicodeError as error:
+        raise _malformed(path, "it is not JSON, and no text") from error
     except (ValueError, RecursionError) as error:
         raise _malformed(path, f"it is not JSON ({error})") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:

@@ -91,7 +91,7 @@ class MeasureReport(Result):
     def answer(self) -> tuple[str, ...]:
         """The median, and how far the model is from it."""
         change = self.difference["median"]
-        beside = f", {change:+.1%} of what was modelled" if change is not None else ""
+        beside = f", {abs(change):.1%} {'more' if change > 0 else 'less'} than modelled" if change is not None else ""
         return (
             f"{self.median_ms:.3f} ms per inference measured on {self.device}{beside}: the median of {self.inferences} "
             "inferences after the first.",
