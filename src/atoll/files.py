@@ -94,6 +94,8 @@ def _require_writable_directory(directory: Path, named: Path) -> None:
     import tempfile  # late, as below: it imports a lot that reading needs not
 
     with writing(named):
+        if "\0" in str(named):
+            raise ValueError("a null character in the name")
         while not directory.exists() and directory != directory.parent:
             directory = directory.parent
         # Asking for permissions is not enough: root has them on file systems that take no files, such as /proc.

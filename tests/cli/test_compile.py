@@ -137,6 +137,7 @@ def test_the_best_order_is_listed_first(atoll: Callable[..., Any], tmp_path: Pat
         ("--order", "best", "--rate", "{a}"),
         ("-n", "2"),
         ("-d",),
+        ("-k", "2"),
         ("--generation", "17"),
         ("-m", "9"),
         ("-i", "conv_0"),

@@ -102,6 +102,45 @@ def test_a_system_error_says_what_failed(
     assert captured.err.strip().isprintable()
 
 
+@pytest.mark.parametrize(("cause", "code"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_while_a_library_is_imported_is_one(cause: BaseException, code: int) -> None:
+    """Native modules raise ImportError for whatever is raised while they begin."""
+
+    @click.command("probe")
+    def probe() -> None:
+        raise ImportError("initialization failed") from cause
+
+    try:
+        assert invoke(probe, []) == code
+    except SystemExit as end:
+        assert end.code == code
+
+
+IMPORTING = """
+import sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from atoll.cli import main; main(['check'])",
+        "from atoll.vendor_tools.entry_points import split_fc; split_fc([])",
+        "from atoll.vendor_tools.entry_points import edgetpu_compiler; edgetpu_compiler()",
+    ],
+)
+def test_ctrl_c_while_a_command_begins_is_quiet(start: str) -> None:
+    command = [sys.executable, "-c", IMPORTING.format(start)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 HOSTILE = "a\x1b]0;owned\x07\u202eb"
 
 

@@ -77,6 +77,24 @@ def test_the_command_refuses_them(atoll: Run, arguments: tuple[object, ...]) -> 
     assert result.code == 2 and str(arguments[2]) in result.err
 
 
+def test_an_option_without_the_one_it_belongs_to_is_refused(atoll: Run) -> None:
+    result = atoll("devices", "--interval", 3)
+    assert result.code == 2 and result.out == "" and "--interval goes with --watch" in result.err
+
+
+@pytest.mark.parametrize("other", ["csv", "text"])
+def test_two_formats_are_refused_in_any_order(atoll: Run, other: str) -> None:
+    for arguments in (["--json", "--format", other], ["--format", other, "--json"]):
+        result = atoll("zoo", "list", *arguments)
+        assert result.code == 2 and result.out == "" and f"--json and --format {other}" in result.err
+    assert atoll("zoo", "list", "--json", "--format", "json").out == atoll("zoo", "list", "--json").out
+
+
+def test_an_output_without_a_name_is_refused(atoll: Run) -> None:
+    result = atoll("zoo", "build", "x", "-o", "")
+    assert result.code == 2 and "empty" in result.err
+
+
 OUTPUTS: list[tuple[object, ...]] = [
     ("partition", "chain.tflite", "--tpus", 2, "-o"),
     ("partition", "chain.tflite", "--tpus", 2, "--measure", "--store"),

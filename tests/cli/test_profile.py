@@ -117,6 +117,8 @@ def test_measured_runs_make_a_target_that_can_be_used(
         (["--calibrate", "M", "-o", "x.toml", "M"], "profiles no model"),
         (["--calibrate", "M", "-o", "x.toml"], "is not JSON"),
         (["M", "--original", "M"], "not compiled, so it has no original"),
+        (["M", "--wait", "3"], "--wait goes with --device"),
+        (["M", "--inferences", "3"], "--inferences goes with --device"),
         (["M", "--target", "nowhere"], "no host profile 'nowhere'"),
     ],
 )

@@ -113,6 +113,7 @@ def test_networks_of_the_zoo_need_no_file(work: Path, capsys: pytest.CaptureFixt
         ((PIPELINE, "--model_list=net", "--num_segments_list=1,b"), UsageError, "whole numbers"),
         ((PIPELINE, "--model_list=net", "--num_segments_list=4"), DeviceError, "4 Edge TPUs are needed, there are 3"),
         ((PIPELINE, "--model_list=net", "--device_type=usbonly"), DeviceError, "4 Edge TPUs (usbonly)"),
+        ((PIPELINE, "--model_list=net", "--device_type=usbonly", "--modelled"), UsageError, "uses no device"),
         ((PIPELINE, "--model_list=", "--num_segments_list=1"), UsageError, "no model is named"),
         ((PIPELINE, "--model_list=nothing", "--num_segments_list=1"), FileMissingError, "nothing.tflite"),
         ((MULTIPLE, "--model_list=net", "--target=pi4-usb3"), UsageError, "--modelled"),

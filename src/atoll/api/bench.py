@@ -252,6 +252,8 @@ def _bench(
         raise UsageError("no model is named", "Give some: --model_list a,b")
     if target and not modelled:
         raise UsageError("--target goes with --modelled only", "Give --modelled too.")
+    if modelled and device_type != "any":
+        raise UsageError("--modelled uses no device, so none of a type", "Leave one out; --target names a host.")
     with ExitStack() as stack:
         found = BenchModels(directory, stack.enter_context(scratch_directory()))
         host = load_target(target or _HOST) if modelled else None

@@ -108,6 +108,8 @@ def compile(  # noqa: A001 - the command's name
     given = (models,) if isinstance(models, str | Path | Model) else tuple(models)
     names = tuple(model.path if isinstance(model, Model) else str(model) for model in given)
     _require_one_cut(names, segments, partition)
+    if search_step is not None and not search:
+        raise UsageError("--search-step says how --search steps back", "Add --search.")
     weights = _weights(names, rates, order)
     options = CompileOptions(
         min_runtime=min_runtime,

@@ -39,6 +39,8 @@ SIMULATED = 1000
 """Inferences of the simulated run."""
 TRACED = 16
 """First inferences of it that a trace shows."""
+_INFERENCES = 100
+"""How many are measured when nobody says."""
 _NONE_MEASURED: Mapping[int, float] = MappingProxyType({})
 
 
@@ -52,7 +54,7 @@ def profile(
     original: ModelLike | None = None,
     measure_cpu: bool = False,
     device: str | None = None,
-    inferences: int = 100,
+    inferences: int = _INFERENCES,
     wait: float | None = None,
     csv: str | Path | None = None,
     trace: str | Path | None = None,
@@ -92,6 +94,7 @@ def profile(
     """
     require_types(profile, locals())
     _require_consistent(bus, target, tpus, device)
+    _require_device_for(device, {"--inferences": inferences != _INFERENCES, "--wait": wait is not None})
     require_clock(clock)
     host = host_of(bus, target)
     loaded = load(model)
@@ -124,6 +127,13 @@ def _require_consistent(bus: str | None, target: Target | str | Path | None, tpu
     if device is not None and (tpus > 1 or bus):
         what = "--tpus models a pipeline" if tpus > 1 else "--bus is for modelling: a device has a bus"
         raise UsageError(f"{what}, --device measures on one device", "Leave one out; atoll run measures pipelines.")
+
+
+def _require_device_for(device: str | None, given: Mapping[str, bool]) -> None:
+    """Refuse what is about a measurement, when nothing is measured: it would be ignored."""
+    for option, is_given in given.items():
+        if is_given and device is None:
+            raise UsageError(f"{option} goes with --device only: nothing is run without", "Give --device too.")
 
 
 def _workload_for_device(model: Model, original: ModelLike | None) -> Workload:

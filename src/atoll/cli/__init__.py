@@ -21,10 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from atoll.cli.overview import print_overview
 
         sys.exit(print_overview())
-    from atoll.cli.entry import cli, exit_on_sigterm, invoke
+    try:
+        from atoll.cli.entry import cli, exit_on_sigterm, invoke
 
-    exit_on_sigterm()
-    sys.exit(invoke(cli, given))
+        exit_on_sigterm()
+        sys.exit(invoke(cli, given))
+    except KeyboardInterrupt:  # while that is imported
+        from atoll.errors import INTERRUPTED
+
+        sys.exit(INTERRUPTED)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from atoll.cli.options import FiniteFloat, format_option
+from atoll.cli.options import FiniteFloat, format_option, require_none_given
 from atoll.cli.output import show
 from atoll.cli.streams import write_out
 
@@ -25,6 +25,7 @@ def command(watch: bool, interval: float, output_format: str) -> None:
     from atoll.api.devices import devices
 
     if not watch:
+        require_none_given("--interval goes with --watch", "interval")
         show(devices(), output_format)
         return
     try:

@@ -98,6 +98,12 @@ def invoke(command: click.Command, arguments: Sequence[str] | None = None) -> in
         return end.exit_code
     except (AtollError, click.ClickException, KeyboardInterrupt, click.Abort, OSError) as error:
         return exit_code(error, printable(doing))
+    except ImportError as error:  # what a native library makes of a signal that comes while it is imported
+        if isinstance(error.__cause__, SystemExit):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return exit_code(error.__cause__, printable(doing))
+        raise
 
 
 def _show_warning(message: Warning | str, *_where: object) -> None:

@@ -138,6 +138,14 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show no progres
 _JSON = "atoll.json"
 
 
+def _format(context: click.Context, _option: click.Parameter, value: str) -> str:
+    if _JSON not in context.meta:
+        return value
+    if value != "json" and context.get_parameter_source("output_format") is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"--json and --format {value} exclude each other.", context)
+    return "json"
+
+
 def format_option(function: _F) -> _F:
     """``--format``, and ``--json`` for the one that programs want most; passed as ``output_format``."""
     options = (
@@ -147,7 +155,7 @@ def format_option(function: _F) -> _F:
             type=click.Choice(formats.names()),
             default="text",
             show_default=True,
-            callback=lambda context, _option, value: context.meta.get(_JSON) or value,
+            callback=_format,
             help="How to print the result.",
         ),
         click.option(
@@ -155,7 +163,7 @@ def format_option(function: _F) -> _F:
             is_flag=True,
             is_eager=True,  # known before --format is looked at
             expose_value=False,
-            callback=lambda context, _option, chosen: context.meta.update({_JSON: "json"}) if chosen else None,
+            callback=lambda context, _option, chosen: context.meta.update({_JSON: chosen}) if chosen else None,
             help="The same as --format json.",
         ),
     )

@@ -63,6 +63,8 @@ def open_workers(
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(scratch_directory())
         if tuple(devices) == ("cpu",):
+            if segments > 1:
+                raise UsageError("several segments need Edge TPUs", "Leave --segments or --device cpu out.")
             path = _plain_file(model, directory)
             count = min(_CPU_WORKERS, os.cpu_count() or 1)
             yield [_dequantising(model, _invoking(make_interpreter(path))) for _ in range(count)]

@@ -149,7 +149,7 @@ def _compile(options: _Options) -> int:
             all_regions=options.all_regions,
             stop_at=options.stop_at,
             search=options.search,
-            search_step=options.step,
+            search_step=options.step if options.search else None,
             timeout=options.timeout,
             codegen="virtual",
             on_attempt=attempts.append,

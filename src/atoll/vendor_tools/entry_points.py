@@ -7,9 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-import click
-
-from atoll.cli.entry import exit_on_sigterm, invoke
 from atoll.errors import INTERRUPTED
 
 
@@ -17,16 +14,27 @@ def _tool(module: str, name: str = "") -> Callable[..., None]:
     """What runs a command of this room, or a sub-command of it, and exits; by default with the process's arguments."""
 
     def run(arguments: Sequence[str] | None = None) -> None:
-        command: click.Command = importlib.import_module(f"atoll.vendor_tools.{module}").command
-        if isinstance(command, click.Group):
-            command = command.commands[name]
-        given = sys.argv[1:] if arguments is None else arguments
-        if arguments is None:  # the process is ours: leave through the ``with`` blocks
-            exit_on_sigterm()
-        # The vendor's flag library takes ``-input_graph`` for ``--input_graph`` too.
-        sys.exit(invoke(command, [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
+        try:
+            _run(module, name, arguments)
+        except KeyboardInterrupt:  # while what it needs is imported
+            sys.exit(INTERRUPTED)
 
     return run
+
+
+def _run(module: str, name: str, arguments: Sequence[str] | None) -> None:
+    import click
+
+    from atoll.cli.entry import exit_on_sigterm, invoke
+
+    command: click.Command = importlib.import_module(f"atoll.vendor_tools.{module}").command
+    if isinstance(command, click.Group):
+        command = command.commands[name]
+    given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # the process is ours: leave through the ``with`` blocks
+        exit_on_sigterm()
+    # The vendor's flag library takes ``-input_graph`` for ``--input_graph`` too.
+    sys.exit(invoke(command, [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
 
 
 append_recurrent_links = _tool("graph", "append_recurrent_links")

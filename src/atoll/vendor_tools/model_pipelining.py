@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from atoll.cli import invoke
+from atoll.cli.entry import exit_on_sigterm, invoke
 from atoll.cli.options import INFERENCES
 from atoll.cli.output import say, show
 
@@ -32,4 +32,6 @@ def command(directory: Path, name: str, segments: int, inferences: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit."""
+    if arguments is None:  # the process is ours: leave through the ``with`` blocks
+        exit_on_sigterm()
     sys.exit(invoke(command, arguments))
