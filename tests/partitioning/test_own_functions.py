@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_what_is_no_cost_no_cut_and_no_request_is_refused() -> None:
 
 
 def test_every_segment_impossible() -> None:
-    with pytest.raises(PartitionError, match="cannot be had"):
+    with pytest.raises(PartitionError, match="one whose cost is infinite"):
         atoll.partition(chain(4), tpus=2, cost=lambda _operators: math.inf)
 
 
@@ -93,3 +94,12 @@ def test_a_target_is_an_object_a_name_or_a_file(tmp_path: Path) -> None:
     given = ("pi4-usb3", tmp_path / "my.toml", profile("pi4-usb3"))
     intervals = {atoll.partition(chain(6), tpus=2, target=target).interval_ms for target in given}
     assert len(intervals) == 1 and intervals != {atoll.partition(chain(6), tpus=2).interval_ms}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"cost": lambda _operators: None}, "None of operators"), ({"partitioner": lambda *_: [1.5]}, "partitioner says")],
+)
+def test_functions_that_say_nonsense(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        atoll.partition(chain(4), tpus=2, **given)

@@ -282,6 +282,11 @@ def _unreachable(
         )
     if not possible and costs.first.memory_limit is not None:
         return memory_refused(costs.first, positions, most, pinned)
+    if not possible and goal.at_least <= most:
+        return PartitionError(
+            f"every way to cut the model into {goal.at_least} to {most} segments has one whose cost is infinite",
+            "Is the cost function right? It says math.inf where a segment is impossible.",
+        )
     if not possible:
         return PartitionError(
             f"{goal.at_least} segments cannot be had with {fleet.size} devices", f"Ask for 1 to {most} segments."
