@@ -70,12 +70,15 @@ class DevicesReport(Result):
     """When it was looked, in seconds since 1970."""
 
     def answer(self) -> tuple[str, ...]:
-        """What cannot be used, and why; that there is nothing."""
+        """How many there are, real and virtual, and how many are free; what cannot be used, and why."""
         said = []
         if self.problem is not None:
             said += [f"{self.problem.what}: {self.problem.message}", self.problem.hint]
         if not self.devices:
             said.append("No Edge TPU. ATOLL_VIRTUAL_TPUS=4 makes four virtual ones; atoll doctor says more.")
+        else:
+            virtual, free = (sum(map(bool, each)) for each in zip(*((d.virtual, not d.holder) for d in self.devices)))
+            said.append(f"{len(self.devices) - virtual} real and {virtual} virtual Edge TPUs; {free} are free.")
         return tuple(filter(None, said))
 
     def tables(self) -> tuple[Table, ...]:

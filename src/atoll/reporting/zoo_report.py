@@ -23,8 +23,9 @@ class ZooReport(Result):
     """Seed of the random weights in it."""
 
     def answer(self) -> tuple[str, ...]:
-        """The file alone, so that other commands can take it from here."""
-        return () if self.output is None else (self.output,)
+        """The file alone, so that other commands can take it from here; or what is on offer."""
+        offer = f"{len(self.networks)} standard networks; their weights are random, so their answers mean nothing."
+        return (offer,) if self.output is None else (self.output,)
 
     def tables(self) -> tuple[Table, ...]:
         """The networks with their sizes."""
