@@ -4,3 +4,5 @@ from pathlib import Path
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 DATA = SHARED / "data"
+HELPERS = Path(__file__).parent
+"""Where the modules are that tests share, for scripts that tests write."""

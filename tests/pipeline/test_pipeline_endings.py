@@ -8,7 +8,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 from atoll.errors import PipelineClosedError
 from atoll.pipeline import Pipeline, StageError
 from pipeline_fakes import PATIENCE_S, POISON, Fake, chain, expected, frame
+from shared_data import HELPERS
 
 
 class Gate:
@@ -288,7 +288,7 @@ for i in range(5):
 
 @pytest.mark.parametrize("ending", ["", "del pipeline", "pipeline.close()", "sys.exit(3)", "1 / 0"])
 def test_a_process_that_forgets_its_pipeline_leaves_at_once(ending: str) -> None:
-    script = SCRIPT.format(tests=str(Path(__file__).parent), ending=ending)
+    script = SCRIPT.format(tests=str(HELPERS), ending=ending)
     done = subprocess.run([sys.executable, "-c", script], timeout=PATIENCE_S, capture_output=True, text=True)
     assert done.returncode == {"sys.exit(3)": 3, "1 / 0": 1}.get(ending, 0), done.stderr
     assert ("ZeroDivisionError" in done.stderr) == (ending == "1 / 0")

@@ -20,6 +20,7 @@ from atoll.pipeline import Pipeline, StageError
 from atoll.pipeline.processes.chain import ProcessDiedError
 from pipeline_fakes import PATIENCE_S, Fake, expected, frame, step
 from process_fakes import GONE, Before, Dies, hangs, opens_once, outcomes, right, segments, sleeps, slow
+from shared_data import HELPERS
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -147,7 +148,7 @@ def opens_once_then_hangs(marker: Path, before: Before) -> Fake:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_copy_leaves_the_pipeline_alone(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(FORKING.format(path=[str(Path(__file__).parent)]))
+    script.write_text(FORKING.format(path=[str(HELPERS)]))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.split() == ["copy", str(expected(1, 2))], done.stderr
 
@@ -191,7 +192,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("then", ["time.sleep(1000)", "sys.exit(0)"])
 def test_no_process_outlives_its_parent(then: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(path=[str(Path(__file__).parent)], then=then))
+    script.write_text(SCRIPT.format(path=[str(HELPERS)], then=then))
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         children = [int(pid) for pid in parent.stdout.readline().split()]
