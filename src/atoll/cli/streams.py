@@ -30,7 +30,7 @@ def speak_ascii_where_needed() -> None:
 
 
 def may_redraw() -> bool:
-    """Whether standard error is a terminal on which something may be drawn over: https://no-color.org, TERM=dumb, CI."""
+    """Whether standard error is a terminal on which something may be drawn over: no-color.org, TERM=dumb, CI."""
     return sys.stderr is not None and sys.stderr.isatty() and not plain()
 
 
