@@ -141,6 +141,26 @@ def test_ctrl_c_while_a_command_begins_is_quiet(start: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+TERMINATED = """
+import os, signal, sys
+class Terminated:
+    def find_spec(self, name, *_):
+        if name in ("atoll.api.compile", "atoll.vendor_tools.graph"):
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Terminated())
+from atoll.vendor_tools import entry_points
+entry_points.{}()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+@pytest.mark.parametrize("tool", ["split_fc", "edgetpu_compiler"])
+def test_a_tool_that_is_stopped_while_it_begins_exits_as_later(tool: str) -> None:
+    command = [sys.executable, "-c", TERMINATED.format(tool)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+
+
 HOSTILE = "a\x1b]0;owned\x07\u202eb"
 
 

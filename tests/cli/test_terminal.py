@@ -36,7 +36,9 @@ def on_terminal(command: list[str], columns: int, **variables: str) -> tuple[int
     """Exit code and everything that the terminal got."""
     own, other = pty.openpty()
     fcntl.ioctl(own, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    clean = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "CI")
+    }
     environment = {**clean, "TERM": "xterm-256color", **variables}
     process = os.posix_spawn(
         command[0],
@@ -74,7 +76,7 @@ def test_progress_is_one_line(columns: int) -> None:
     assert "pcie:0 was free" in lines and "the result" in lines
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"CI": "true"}])
 def test_plain_terminals_get_no_escape_codes(variables: dict[str, str]) -> None:
     code, output = on_terminal([sys.executable, "-c", PROGRESS.format(quiet=False)], 80, **variables)
     assert (code, output) == (0, "pcie:0 was free\r\nthe result\r\n")
@@ -85,7 +87,7 @@ def test_quiet_is_quiet() -> None:
     assert code == 0 and "compiling" not in output and "\x1b" not in output
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"CI": "true"}])
 @pytest.mark.parametrize(
     "arguments",
     ["--help", "check chain.tflite", "zoo list", "partition chain.tflite --tpus 2", "run chain.tflite --inferences 20"],

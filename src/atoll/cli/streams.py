@@ -30,13 +30,13 @@ def speak_ascii_where_needed() -> None:
 
 
 def may_redraw() -> bool:
-    """Whether standard error is a terminal on which something may be drawn over: https://no-color.org, TERM=dumb."""
+    """Whether standard error is a terminal on which something may be drawn over: no-color.org, TERM=dumb, CI."""
     return sys.stderr is not None and sys.stderr.isatty() and not plain()
 
 
 def plain() -> bool:
-    """Whether no escape codes are wanted, whatever the terminal."""
-    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    """Whether no escape codes are wanted, whatever the terminal; logs of continuous integration keep them all."""
+    return bool(os.environ.get("NO_COLOR") or os.environ.get("CI")) or os.environ.get("TERM") == "dumb"
 
 
 def terminal_columns(otherwise: int = 80) -> int:

@@ -27,12 +27,12 @@ def _run(module: str, name: str, arguments: Sequence[str] | None) -> None:
 
     from atoll.cli.entry import exit_on_sigterm, invoke
 
+    if arguments is None:  # the process is ours: leave through the ``with`` blocks
+        exit_on_sigterm()
     command: click.Command = importlib.import_module(f"atoll.vendor_tools.{module}").command
     if isinstance(command, click.Group):
         command = command.commands[name]
     given = sys.argv[1:] if arguments is None else arguments
-    if arguments is None:  # the process is ours: leave through the ``with`` blocks
-        exit_on_sigterm()
     # The vendor's flag library takes ``-input_graph`` for ``--input_graph`` too.
     sys.exit(invoke(command, [re.sub(r"^-(?=[a-z]+_)", "--", argument) for argument in given]))
 
@@ -49,6 +49,9 @@ split_fc = _tool("graph", "split_fc")
 def edgetpu_compiler() -> None:
     """The drop-in for the vendor's compiler; Ctrl-C while it is being imported is Ctrl-C too."""
     try:
+        from atoll.cli.entry import exit_on_sigterm
+
+        exit_on_sigterm()
         from atoll.vendor_tools.edgetpu_compiler import main
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
