@@ -124,12 +124,15 @@ def run(
     require_within(0, 65535, metrics_port=metrics_port)
     require_within(0.001, stall=stall)
     files = _files(models)
-    events = Trace() if trace is not None else None
     chosen = (devices,) if isinstance(devices, str) else tuple(devices)
     hosts = _hosts(bus, target, real_time)
     cutting, model = _Cutting(tpus, partition, codegen, compiler, chosen), load(files[0])
-    with scratch_directory() as temporary:
-        deployment, whole = cutting.deployment(files, model, original, segments_dir or temporary, on_progress)
+    with nullcontext(segments_dir) if segments_dir else scratch_directory() as directory, _traced(trace) as events:
+        if len(files) > 1 or is_compiled(model):
+            deployment, whole = cutting.done_already(files, original)
+        else:
+            (cut, how), whole = cutting.to_do(model, original, on_progress), model
+            deployment = toolchain.deploy(model, cut.partition, directory, how, cut.replicas, cut.devices, on_progress)
         settings = RunSettings(
             inferences=inferences,
             kept=verify,
@@ -146,8 +149,6 @@ def run(
         )
         frames = _frames(input, deployment.interface, seed)
         report = toolchain.run(deployment, whole, frames, settings, on_progress, on_message)
-    if events is not None and trace is not None:
-        events.write(trace)
     return report if segments_dir is None else replace(report, segments_dir=str(segments_dir))
 
 
@@ -175,26 +176,8 @@ class _Cutting:
     compiler: str | None
     devices: tuple[str, ...]
 
-    def deployment(
-        self,
-        files: Sequence[ModelLike],
-        model: Model,
-        original: ModelLike | None,
-        directory: str | Path,
-        on_progress: OnProgress,
-    ) -> tuple[Deployment, Model | None]:
-        """The compiled files, and the uncut model to compare with, if it is there; ``model`` is the first file."""
-        if len(files) > 1 or is_compiled(model):
-            self.refuse()
-            whole = None if original is None else load(original)
-            return deployed([item.path if isinstance(item, Model) else item for item in files], whole), whole
-        cut, compiler = self.places(model, original), self.chosen_compiler()
-        on_progress(f"compiling {model.path}")
-        made = toolchain.deploy(model, cut.partition, directory, compiler, cut.replicas, cut.devices, on_progress)
-        return made, model
-
-    def refuse(self) -> None:
-        """Whoever gives compiled files cannot say how to cut."""
+    def done_already(self, files: Sequence[ModelLike], original: ModelLike | None) -> tuple[Deployment, Model | None]:
+        """What compiled files are, and the uncut model, if it is there: then nobody can say how to cut it."""
         named = {
             "--tpus": self.tpus,
             "--partition": self.partition,
@@ -204,6 +187,16 @@ class _Cutting:
         useless = [name for name, value in named.items() if value is not None]
         if useless:
             raise UsageError(f"{useless[0]} is for a model that is not compiled yet", "Leave it out.")
+        whole = None if original is None else load(original)
+        return deployed([item.path if isinstance(item, Model) else item for item in files], whole), whole
+
+    def to_do(
+        self, model: Model, original: ModelLike | None, on_progress: OnProgress
+    ) -> tuple[PartitionFile, Compiler]:
+        """Where to cut a model that is not compiled, and what compiles it."""
+        cut, compiler = self.places(model, original), self.chosen_compiler()
+        on_progress(f"compiling {model.path}")
+        return cut, compiler
 
     def places(self, model: Model, original: ModelLike | None) -> PartitionFile:
         """Where to cut, and what runs each segment."""
@@ -238,6 +231,15 @@ def _only(frame: Array, names: Sequence[str]) -> Tensors:
     if len(names) != 1:
         raise InputError(f"a frame is one array, and the model has {len(names)} inputs", "Give a dict by tensor name.")
     return {names[0]: frame}
+
+
+@contextmanager
+def _traced(path: str | Path | None) -> Iterator[Trace | None]:
+    """What notes what ran when, and is written there when all has gone well; None: nothing."""
+    events = None if path is None else Trace()
+    yield events
+    if path is not None and events is not None:
+        events.write(path)
 
 
 @contextmanager

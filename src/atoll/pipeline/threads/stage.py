@@ -178,7 +178,8 @@ class Worker:
         if self._watched:
             self._watch(item)
         try:
-            given = self._run(self.unit, item)
+            with self.unit.lock:
+                given = self.unit.run(item.tensors)
             if self._watched:
                 self._claim()
         except Abandoned:
@@ -189,12 +190,6 @@ class Worker:
             self._publish(item, self._recover(item, cause))
             return
         self._publish(item, given)
-
-    def _run(self, unit: InterpreterUnit, item: Item) -> dict[str, Array]:
-        if self.stage.merge is None:
-            return unit.run(item.tensors)
-        with unit.lock:
-            return unit.run(item.tensors)
 
     def _publish(self, item: Item, given: dict[str, Array] | None) -> None:
         if given is not None:
@@ -217,7 +212,8 @@ class Worker:
                     self._claim()
                     break
                 self.unit = unit
-                given = self._run(unit, item)
+                with unit.lock:
+                    given = unit.run(item.tensors)
                 self._claim()
                 self.meter.retries += 1
                 return given
@@ -248,7 +244,8 @@ class Worker:
             item.attempts += 1
             try:
                 self._watch(item)
-                given = self._run(sibling.unit, item)
+                with sibling.unit.lock:
+                    given = sibling.unit.run(item.tensors)
                 self._claim()
             except Abandoned:
                 raise
