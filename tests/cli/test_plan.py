@@ -181,3 +181,8 @@ def test_what_cannot_be_planned(atoll: Run, mobilenet: Path, arguments: list[str
     result = atoll("plan", mobilenet, *arguments)
     assert result.code == errors.UsageError.exit_code and result.out == ""
     assert words in result.err and "Traceback" not in result.err
+
+
+def test_fewer_devices_than_the_range_has_are_not_ruled_out(atoll: Run, mobilenet: Path) -> None:
+    said = atoll("plan", mobilenet, "--tpus", "2", "--fps", 1).out
+    assert "at least 2" not in said and "fewer were not looked at (--tpus 1..2)" in " ".join(said.split())

@@ -203,6 +203,10 @@ class PlanReport(Result):
         alone, most = len(self.models) == 1, self.numbers[-1]
         if self.fewest is not None:
             wanted = f"{self.fps[0]:g}/s take" if alone else "The wanted rates take"
+            if self.fewest > 1 and self.fewest == min(row.devices for row in self.rows):
+                return (
+                    f"{self.fewest} Edge TPUs reach what is wanted; fewer were not looked at (--tpus 1..{self.fewest})."
+                )
             return f"{wanted} at least {self.fewest} Edge TPU{'s' * (self.fewest != 1)}."
         top = max(self.numbers, key=self.satisfaction)
         if not alone:
