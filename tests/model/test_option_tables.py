@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import flatbuffers
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from atoll.model.flatbuffer import read_root, write_root
-from atoll.model.tflite import schema, tables
+from atoll.model.tflite import model_bytes, schema, tables
+from builders import chain
 
 ENUMS = ("BuiltinOperator", "BuiltinOptions", "BuiltinOptions2")
 TABLES = schema._words(tables.TABLES)
@@ -72,3 +74,11 @@ def test_what_our_tables_do_not_have_is_left_to_the_generated_code(monkeypatch: 
         assert bytes(write_root(schema.OptionsTable("Conv2DOptions"), known, None, 64)) == packed
         with pytest.raises(ValueError, match="Conv2DOptions has no field 'strange'"):
             write_root(schema.OptionsTable("Conv2DOptions"), ("Conv2DOptions", {"strange": 1}), None, 64)
+
+
+def test_options_of_a_table_that_nobody_knows_are_not_dropped() -> None:
+    model = chain(1)
+    graph = model.main
+    odd = replace(graph.operators[0], options_type="StrangeOptions")
+    with pytest.raises(KeyError, match="StrangeOptions"):
+        model_bytes(replace(model, graphs=(replace(graph, operators=(odd,)),)))
